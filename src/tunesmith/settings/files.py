@@ -1,0 +1,97 @@
+"""YAML files to and from setting dataclasses. Knows nothing of what the settings mean."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from tunesmith.errors import UserError
+from tunesmith.settings.fields import check_values
+
+Config = TypeVar("Config")
+
+
+def from_mapping(cls: type[Config], values: Mapping[str, Any]) -> Config:
+    """Build a checked config from plain values.
+
+    Raises UserError `setting_unknown` (with the nearest known name), `setting_type`, or what `check_values` raises.
+    """
+    config = _build(cls, values)
+    check_values(config)
+    return config
+
+
+def _build(cls: type[Config], values: Mapping[str, Any]) -> Config:
+    hints = typing.get_type_hints(cls)
+    known = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    for name in values:
+        if name not in known:
+            nearest = difflib.get_close_matches(str(name), known, n=1)
+            raise UserError("setting_unknown", field=name, nearest=nearest[0] if nearest else ", ".join(known))
+    return cls(**{name: _coerce(name, hints[name], value) for name, value in values.items()})
+
+
+def _coerce(name: str, hint: Any, value: Any) -> Any:
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            raise UserError("setting_type", field=name, value=value, expected="mapping")
+        return _build(hint, value)  # type: ignore[arg-type]
+    if isinstance(hint, types.UnionType):
+        if value is None:
+            return None
+        hint = next(arm for arm in typing.get_args(hint) if arm is not type(None))
+    if typing.get_origin(hint) is tuple:
+        if not isinstance(value, list | tuple):
+            raise UserError("setting_type", field=name, value=value, expected="list")
+        return tuple(value)
+    if hint is float and isinstance(value, int | str) and not isinstance(value, bool):
+        value = _as_float(name, value)  # YAML reads 1e-4 as text
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise UserError("setting_type", field=name, value=value, expected=hint.__name__)
+    return value
+
+
+def _as_float(name: str, value: int | str) -> float:
+    try:
+        return float(value)
+    except ValueError as error:
+        raise UserError("setting_type", field=name, value=value, expected="float") from error
+
+
+def to_mapping(config: Any) -> dict[str, Any]:
+    """Return plain values, ready for YAML or JSON (tuples as lists)."""
+    plain = dataclasses.asdict(config)
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
+
+
+def to_yaml(config: Any) -> str:
+    """Return the config as YAML text in the order of its fields."""
+    return yaml.safe_dump(to_mapping(config), sort_keys=False, allow_unicode=True)
+
+
+def parse_yaml(text: str, source: str) -> dict[str, Any]:
+    """Return the mapping in a YAML text. Raises UserError `yaml_unreadable` with the line."""
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        raise UserError("yaml_unreadable", file=source, line=mark.line + 1 if mark else 0) from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise UserError("yaml_unreadable", file=source, line=1)
+    return values
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the mapping in a YAML file, empty when the file is absent. Raises UserError `yaml_unreadable`."""
+    if not path.exists():
+        return {}
+    return parse_yaml(path.read_text(encoding="utf-8"), path.name)

@@ -1,0 +1,33 @@
+"""The app's own settings: folders, language, theme, address. Training settings are in `training/config.py`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tunesmith.settings.fields import setting
+
+
+@dataclass(frozen=True)
+class AppSettings:
+    """What holds for the whole app; saved in the user's file over `config/default.yaml`."""
+
+    data_folder: str = setting(
+        "", kind="folder", label="Data folder",
+        help="Where experiments, data sets and adapters are kept. Empty: the standard folder of this system. Takes effect at the next start.",
+    )  # fmt: skip
+    model_folders: tuple[str, ...] = setting(
+        tuple, kind="folders", label="Model folders",
+        help="Folders that hold models, one per line. Each model is a folder with config.json and safetensors files.",
+    )  # fmt: skip
+    language: str = setting(
+        "auto", choices=("auto", "en", "ja"), label="Language",
+        help="Language of the pages. Automatic follows the browser.",
+    )  # fmt: skip
+    theme: str = setting(
+        "auto", choices=("auto", "light", "dark"), label="Theme",
+        help="Light or dark pages. Automatic follows the system.",
+    )  # fmt: skip
+    port: int = setting(
+        8501, minimum=1024, maximum=65535, label="Port", advanced=True,
+        help="The port of the page on this computer. Takes effect at the next start.",
+    )  # fmt: skip
