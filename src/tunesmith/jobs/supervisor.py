@@ -1,0 +1,138 @@
+"""The background thread that runs the jobs: one accelerator slot, one worker process each. Knows no mlx and no pages.
+
+It may die at any moment: the worker holds the run's lock, so the next supervisor finds out who lives, and adopts it.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+from tunesmith.errors import UserError
+from tunesmith.jobs.process import launch_worker, signal_worker
+from tunesmith.jobs.queue import occupying, waiting_line
+from tunesmith.jobs.summary import summarise
+from tunesmith.store.experiments import Experiment, ExperimentStore
+from tunesmith.store.locks import ProcessLock, is_held
+from tunesmith.store.run_folder import RunFolder
+
+logger = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.3
+TERMINATE_AFTER_SECONDS = 30.0
+KILL_AFTER_SECONDS = 40.0
+
+
+class Supervisor:
+    """Owns every record's status. Only one lives per store: the others wait for its lock and are read-only."""
+
+    def __init__(self, store: ExperimentStore) -> None:
+        self._store = store
+        self._lock = ProcessLock(store.locks / "supervisor.lock")
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._wake = threading.Event()
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    @property
+    def in_charge(self) -> bool:
+        """Whether this supervisor, and no other server's, runs the jobs of the store."""
+        return self._lock.held
+
+    def start(self) -> None:
+        """Take charge if nobody has, and begin to supervise in the background."""
+        self._lock.acquire()
+        self._thread = threading.Thread(target=self._run, name="tunesmith-supervisor", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop supervising; running workers train on and are adopted by the next supervisor."""
+        self._closed = True
+        self.wake()
+        if self._thread is not None:
+            self._thread.join(timeout=10)
+        self._lock.release()
+
+    def wake(self) -> None:
+        """Look at the store now rather than at the next tick."""
+        self._wake.set()
+
+    def _run(self) -> None:
+        while not self._closed:
+            try:
+                if self._lock.acquire():
+                    self.tick()
+            except Exception:  # noqa: BLE001 - one bad tick (disk full, a broken run) must never end the supervision
+                logger.exception("a supervisor's tick failed")
+            self._wake.wait(TICK_SECONDS)
+            self._wake.clear()
+
+    def tick(self) -> None:
+        """Look once: end what ended, press what must stop, launch what is next."""
+        experiments, _ = self._store.all()
+        for experiment in experiments:
+            if experiment.status == "queued" and self._store.folder(experiment.id).has_request("cancel"):
+                self._store.transition(experiment, "cancelled", ended_at=time.time())
+        for experiment in occupying(experiments):
+            self._watch(experiment)
+        experiments, _ = self._store.all()
+        line = waiting_line(experiments)
+        if line and not occupying(experiments):
+            self._launch(line[0])
+
+    def _watch(self, experiment: Experiment) -> None:
+        folder = self._store.folder(experiment.id)
+        if child := self._children.get(experiment.id):
+            child.poll()  # reap, or the dead worker stays a zombie
+        if not is_held(self._lock_path(experiment)):
+            self._children.pop(experiment.id, None)
+            self._finish(experiment, folder)
+        elif (asked_at := folder.requested_at("cancel")) is not None:
+            self._press(experiment, time.time() - asked_at)
+        elif experiment.status == "starting" and folder.heartbeat_age_seconds() is not None:
+            self._store.transition(experiment, "running")
+
+    def _press(self, experiment: Experiment, waited_seconds: float) -> None:
+        """The stop ladder: the worker stops by itself at its next step; then SIGTERM; then SIGKILL."""
+        if experiment.status != "stopping":
+            experiment = self._store.transition(experiment, "stopping")
+        if waited_seconds > KILL_AFTER_SECONDS:
+            signal_worker(experiment.pid, experiment.nonce, signal.SIGKILL)
+        elif waited_seconds > TERMINATE_AFTER_SECONDS:
+            signal_worker(experiment.pid, experiment.nonce, signal.SIGTERM)
+
+    def _finish(self, experiment: Experiment, folder: RunFolder) -> None:
+        outcome = folder.read_outcome(experiment.nonce)
+        if outcome is None:
+            status = "cancelled" if experiment.status == "stopping" else "interrupted"
+            error = None if status == "cancelled" else UserError("worker_died").as_record()
+        else:
+            status, error = outcome["status"], outcome.get("error")
+        self._store.transition(experiment, status, ended_at=time.time(), error=error, summary=summarise(folder))
+
+    def _launch(self, experiment: Experiment) -> None:
+        slot = ProcessLock(self._store.locks / "accelerator.lock")
+        own = ProcessLock(self._lock_path(experiment))
+        if not slot.acquire():
+            return  # a worker whose run was moved away is still busy
+        try:
+            if not own.acquire():
+                return
+            nonce = secrets.token_hex(8)
+            experiment = self._store.transition(
+                experiment, "starting", nonce=nonce, attempt=experiment.attempt + 1, started_at=time.time()
+            )
+            child = launch_worker(self._store.folder(experiment.id).path, nonce, [slot.descriptor(), own.descriptor()])
+            self._children[experiment.id] = child
+            self._store.change(experiment, pid=child.pid)
+        finally:
+            slot.release()
+            own.release()
+
+    def _lock_path(self, experiment: Experiment) -> Path:
+        return self._store.locks / f"run-{experiment.id}.lock"

@@ -1,0 +1,70 @@
+"""One job's own process: `python -m tunesmith.jobs.worker RUN_DIR --nonce N`. Writes how it ended as its last act."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tunesmith.errors import UserError
+from tunesmith.settings.files import from_mapping, parse_yaml
+from tunesmith.store.files import read_json
+from tunesmith.store.run_folder import RunFolder
+from tunesmith.training.config import TrainConfig
+
+logger = logging.getLogger("tunesmith.worker")
+
+
+def run_job(folder: RunFolder, should_stop: Callable[[], bool]) -> str:
+    """Do the run's work; return `completed` or `cancelled`. Raises UserError and whatever MLX raises."""
+    from tunesmith.models.blas import load_openblas
+
+    load_openblas()  # before the first import of mlx
+    from tunesmith.training.run import train
+
+    record = read_json(folder.record)
+    config = from_mapping(TrainConfig, parse_yaml(folder.config.read_text(encoding="utf-8"), folder.config.name))
+    return train(config, Path(record["model_path"]), Path(record["data_path"]), folder.path, should_stop, attempt=record["attempt"])
+
+
+def describe_failure(error: BaseException) -> dict[str, Any]:
+    """Return the error as a record: a person's own as it is, ours with its type and words (the traceback is in the log)."""
+    if isinstance(error, UserError):
+        return error.as_record()
+    if isinstance(error, MemoryError):
+        return UserError("out_of_memory").as_record()
+    return UserError("worker_failed", kind=type(error).__name__, reason=str(error)[:500]).as_record()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one job to its end and record the outcome."""
+    parser = argparse.ArgumentParser(prog="tunesmith.jobs.worker")
+    parser.add_argument("run_dir", type=Path)
+    parser.add_argument("--nonce", required=True)
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(levelname)s %(message)s")
+    folder = RunFolder(options.run_dir)
+    stopped = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    began = time.monotonic()
+    folder.beat()
+    outcome: dict[str, Any] = {"nonce": options.nonce, "error": None}
+    try:
+        outcome["status"] = run_job(folder, lambda: stopped.is_set() or folder.has_request("cancel"))
+    except Exception as error:  # noqa: BLE001 - whatever went wrong is recorded, so that the page can say it
+        logger.exception("the run failed")
+        outcome |= {"status": "failed", "error": describe_failure(error)}
+    outcome |= {"ended_at": time.time(), "duration_seconds": time.monotonic() - began}
+    folder.write_outcome(outcome)
+    logger.info("%s after %.1f s", outcome["status"], outcome["duration_seconds"])
+    return 0 if outcome["status"] != "failed" else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""The composition root: everything that the pages, the command line and the routes share, made once per process."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tunesmith.errors import UserError
+from tunesmith.inference.client import HostClient
+from tunesmith.jobs.supervisor import Supervisor
+from tunesmith.settings.files import from_mapping, read_yaml
+from tunesmith.settings.schema import AppSettings
+from tunesmith.store.experiments import ExperimentStore
+from tunesmith.store.series import MetricSeries
+from tunesmith.system.paths import CONFIG, home_folder
+
+
+@dataclass
+class Services:
+    """What the pages work with."""
+
+    settings: AppSettings
+    data_dir: Path
+    store: ExperimentStore
+    supervisor: Supervisor
+    host: HostClient
+    _series: dict[str, MetricSeries] = field(default_factory=dict)
+    _series_lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def read_only(self) -> bool:
+        """Whether another server is in charge of this store."""
+        return not self.supervisor.in_charge
+
+    def series(self, run_id: str) -> MetricSeries:
+        """Return the one shared reader of a run's metrics, up to date. Raises UserError `run_unknown`."""
+        path = self.store.folder(run_id).metrics
+        with self._series_lock:
+            reader = self._series.setdefault(run_id, MetricSeries(path))
+        reader.refresh()
+        return reader
+
+    def require_writable(self) -> None:
+        """Refuse a change while another server is in charge. Raises UserError `server_read_only`."""
+        if self.read_only:
+            raise UserError("server_read_only", folder=str(self.data_dir))
+
+    def close(self) -> None:
+        """Give everything back; running workers train on."""
+        self.host.close()
+        self.supervisor.close()
+
+
+def settings_file() -> Path:
+    """Return the person's own settings file."""
+    return home_folder() / "settings.yaml"
+
+
+def load_settings() -> AppSettings:
+    """Return the person's settings over the shipped ones. Raises UserError on a file that cannot be read."""
+    return from_mapping(AppSettings, read_yaml(CONFIG / "default.yaml") | read_yaml(settings_file()))
+
+
+def build_services() -> Services:
+    """Open the store and begin to supervise."""
+    settings = load_settings()
+    data_dir = Path(settings.data_folder).expanduser() if settings.data_folder else home_folder()
+    store = ExperimentStore(data_dir)
+    supervisor = Supervisor(store)
+    supervisor.start()
+    if supervisor.in_charge:
+        store.purge_trash()
+    return Services(settings, data_dir, store, supervisor, HostClient(data_dir / "inference.log"))
+
+
+@functools.cache
+def open_services() -> Services:
+    """Return this process's services; the first call builds them."""
+    return build_services()

@@ -1,0 +1,31 @@
+"""Base models that can be tuned: the shipped one and those in the person's folders."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tunesmith.errors import UserError
+from tunesmith.models import discovery
+from tunesmith.models.discovery import ModelInfo
+from tunesmith.services.context import Services
+from tunesmith.system.paths import DEMO_MODEL
+
+DEMO_MODEL_ID = "demo"
+
+
+def list_models(s: Services) -> list[ModelInfo]:
+    """Return the shipped model first, then those of the model folders; a broken one carries its problem."""
+    shipped = [dataclasses.replace(discovery.inspect_model(DEMO_MODEL), id=DEMO_MODEL_ID)]
+    return shipped + discovery.list_models(s.settings.model_folders)
+
+
+def find_model(s: Services, model_id: str) -> ModelInfo:
+    """Return a usable model. Raises UserError `model_unknown`, or what is wrong with its folder."""
+    if not model_id:
+        raise UserError("model_missing")
+    for model in list_models(s):
+        if model_id in {model.id, str(model.path)}:
+            if model.problem is not None:
+                raise model.problem
+            return model
+    raise UserError("model_unknown", model=model_id)

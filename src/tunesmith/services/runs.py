@@ -1,0 +1,159 @@
+"""One run, as the pages watch it: its state in figures, its curves, samples and log."""
+
+from __future__ import annotations
+
+import struct
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+
+from tunesmith.errors import UserError
+from tunesmith.jobs.queue import waiting_line
+from tunesmith.services.context import Services
+from tunesmith.settings.files import from_mapping, parse_yaml
+from tunesmith.store.experiments import ACTIVE, Experiment
+from tunesmith.store.series import MetricSeries, thin
+from tunesmith.training.config import TrainConfig
+
+CURVES = ("train_loss", "val_loss", "learning_rate", "tokens_per_second", "peak_memory_bytes")
+CURVE_POINTS = 1500
+NOT_RESPONDING_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class RunSnapshot:
+    """A run at one moment; figures are None until known."""
+
+    id: str
+    name: str
+    status: str
+    method: str
+    model: str
+    data: str
+    created_at: float
+    config: TrainConfig
+    iters: int
+    step: int
+    progress: float
+    train_loss: float | None
+    train_loss_first: float | None
+    val_loss: float | None
+    best_val_loss: float | None
+    val_perplexity: float | None
+    learning_rate: float | None
+    tokens_per_second: float | None
+    seconds_per_step: float | None
+    peak_memory_bytes: float | None
+    tokens_seen: float | None
+    grad_norm: float | None
+    elapsed_seconds: float | None
+    eta_seconds: float | None
+    responding: bool
+    queue_position: int | None
+    error: UserError | None
+    bad_lines: int
+    adapter: bool
+
+    @property
+    def active(self) -> bool:
+        """Whether the run has not ended."""
+        return self.status in ACTIVE
+
+
+def snapshot(s: Services, run_id: str) -> RunSnapshot:
+    """Return the run's present state. Raises UserError `run_unknown`, `store_file_unreadable`."""
+    experiment = s.store.get(run_id)
+    folder = s.store.folder(run_id)
+    series = s.series(run_id)
+    config = from_mapping(TrainConfig, parse_yaml(folder.config.read_text(encoding="utf-8"), folder.config.name))
+    latest = series.latest
+    step = int(latest.get("step", 0))
+    age = folder.heartbeat_age_seconds()
+    figures = {name: latest.get(name) for name in (
+        "train_loss", "val_loss", "val_perplexity", "learning_rate", "tokens_per_second", "seconds_per_step",
+        "peak_memory_bytes", "tokens_seen", "grad_norm",
+    )}  # fmt: skip
+    return RunSnapshot(
+        id=run_id, name=s.store.display_name(experiment), status=experiment.status, method=experiment.method,
+        model=experiment.model, data=experiment.data, created_at=experiment.created_at, config=config, iters=config.iters,
+        step=step, progress=min(1.0, step / config.iters), train_loss_first=series.first.get("train_loss"),
+        best_val_loss=series.lowest("val_loss"), elapsed_seconds=_elapsed(experiment, series), eta_seconds=_eta(experiment, series, config),
+        responding=experiment.status != "running" or age is None or age < NOT_RESPONDING_SECONDS,
+        queue_position=_queue_position(s, experiment), error=as_error(experiment.error), bad_lines=series.bad_lines,
+        adapter=folder.has_adapter(), **figures,
+    )  # fmt: skip
+
+
+def as_error(record: dict[str, Any] | None) -> UserError | None:
+    """Return a stored error as the exception that the page words."""
+    return UserError(record["code"], **record.get("facts", {})) if record else None
+
+
+def _elapsed(experiment: Experiment, series: MetricSeries) -> float | None:
+    if experiment.status in ACTIVE:
+        return max(0.0, time.time() - experiment.started_at) if experiment.started_at else None
+    seconds = experiment.summary.get("duration_seconds") or series.latest.get("elapsed_seconds")
+    return float(seconds) if seconds is not None else None
+
+
+def _eta(experiment: Experiment, series: MetricSeries, config: TrainConfig) -> float | None:
+    """Estimate the rest from the pace so far, validations and saves included."""
+    steps, seconds = series.column("elapsed_seconds")
+    if experiment.status != "running" or not len(steps) or steps[-1] <= 0:
+        return None
+    return float(seconds[-1] / steps[-1] * (config.iters - steps[-1]))
+
+
+def _queue_position(s: Services, experiment: Experiment) -> int | None:
+    if experiment.status != "queued":
+        return None
+    line = [e.id for e in waiting_line(s.store.all()[0])]
+    return line.index(experiment.id) + 1 if experiment.id in line else None
+
+
+def events(s: Services, run_id: str) -> list[dict[str, Any]]:
+    """Return the run's events in their order: samples, checkpoints, alerts."""
+    return s.store.folder(run_id).read_events()
+
+
+def log_tail(s: Services, run_id: str, lines: int = 200) -> list[str]:
+    """Return the last lines of the worker's output."""
+    return s.store.folder(run_id).read_log_tail(lines)
+
+
+def config_yaml(s: Services, run_id: str) -> str:
+    """Return the run's settings as they were launched."""
+    return s.store.folder(run_id).config.read_text(encoding="utf-8")
+
+
+def stop(s: Services, run_id: str) -> None:
+    """Ask a run to stop; it saves what it has learned at its next step. Raises UserError `run_not_active`."""
+    if s.store.get(run_id).status not in ACTIVE:
+        raise UserError("run_not_active", run=run_id)
+    s.store.folder(run_id).request("cancel")
+    s.supervisor.wake()
+
+
+def series_bytes(s: Services, run_id: str, since: int) -> bytes | None:
+    """Return the curves as float32 columns behind a JSON header, None when nothing is new.
+
+    Layout: uint32 length of the header, the header (padded to 4 bytes), then x [n] and y [n] of each series.
+    """
+    reader = s.series(run_id)
+    active = s.store.get(run_id).status in ACTIVE
+    if reader.rev == since and active:
+        return None
+    described: list[dict[str, Any]] = []
+    columns: list[bytes] = []
+    for name in CURVES:
+        steps, values = thin(*reader.column(name), CURVE_POINTS)
+        if name == "peak_memory_bytes":
+            name, values = "peak_memory_gb", values / 1e9
+        described.append({"name": name, "length": len(steps)})
+        columns.append(np.concatenate([steps, values]).astype("<f4").tobytes())
+    header = orjson.dumps({"rev": reader.rev, "active": active, "series": described})
+    header += b" " * (-len(header) % 4)
+    return struct.pack("<I", len(header)) + header + b"".join(columns)

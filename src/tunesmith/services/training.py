@@ -1,0 +1,132 @@
+"""New runs: what a form's settings would do, and the start."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+from tunesmith.errors import UserError
+from tunesmith.inference.client import TokenReport
+from tunesmith.services.context import Services
+from tunesmith.services.datasets import find_dataset
+from tunesmith.services.models import DEMO_MODEL_ID, find_model
+from tunesmith.settings.fields import check_values
+from tunesmith.settings.files import from_mapping, parse_yaml, to_mapping, to_yaml
+from tunesmith.system.memory import disk_free_bytes
+from tunesmith.training.config import TrainConfig
+
+MINIMUM_FREE_BYTES = 200_000_000
+
+
+@dataclass(frozen=True)
+class RunPreview:
+    """What a run would do; `problems` prevent the start, `warnings` do not."""
+
+    problems: list[UserError] = field(default_factory=list)
+    warnings: list[UserError] = field(default_factory=list)
+    train_rows: int | None = None
+    valid_rows: int | None = None
+    steps: int = 0
+    epochs: float | None = None
+    tokens: int | None = None
+    supervised_tokens: int | None = None
+    longest_tokens: int | None = None
+    cut_rows: int | None = None
+    seconds_estimate: float | None = None
+    changed: list[str] = field(default_factory=list)
+
+
+def default_config(s: Services) -> TrainConfig:
+    """Return the settings that a new form shows: the first usable model and the defaults."""
+    del s
+    return TrainConfig(model=DEMO_MODEL_ID, data="company_facts")
+
+
+def parse_config(text: str) -> TrainConfig:
+    """Return the settings in a YAML text. Raises UserError `yaml_unreadable`, `setting_unknown`, `setting_…`."""
+    return from_mapping(TrainConfig, parse_yaml(text, "config.yaml"))
+
+
+def changed_fields(config: TrainConfig) -> list[str]:
+    """Return the names of the settings that differ from the defaults, model, data and name aside."""
+    defaults = TrainConfig()
+    names = [f.name for f in dataclasses.fields(config) if f.name not in {"model", "data", "name", "lora_parameters"}]
+    changed = [n for n in names if getattr(config, n) != getattr(defaults, n)]
+    lora, plain = config.lora_parameters, defaults.lora_parameters
+    return changed + [f.name for f in dataclasses.fields(lora) if getattr(lora, f.name) != getattr(plain, f.name)]
+
+
+def _find_problems(s: Services, config: TrainConfig) -> list[UserError]:
+    problems: list[UserError] = []
+    if s.read_only:
+        problems.append(UserError("server_read_only", folder=str(s.data_dir)))
+    if (free := disk_free_bytes(s.data_dir)) < MINIMUM_FREE_BYTES:
+        problems.append(UserError("disk_nearly_full", folder=str(s.data_dir), free_bytes=free, needed_bytes=MINIMUM_FREE_BYTES))
+    for check in (lambda: check_values(config), lambda: find_model(s, config.model), lambda: find_dataset(s, config.data)):
+        try:
+            check()
+        except UserError as error:
+            problems.append(error)
+    return problems
+
+
+def preview(s: Services, config: TrainConfig) -> RunPreview:
+    """Return what the run would do, token counts by the model's own tokenizer."""
+    changed = changed_fields(config)
+    if problems := _find_problems(s, config):
+        return RunPreview(problems=problems, steps=config.iters, changed=changed)
+    model, data = find_model(s, config.model), find_dataset(s, config.data)
+    try:
+        counted = s.host.count_tokens(Path(model.path), data.path, to_mapping(config))
+    except UserError as error:
+        return RunPreview(problems=[error], steps=config.iters, changed=changed)
+    epochs = config.iters / max(1, math.ceil(counted.rows / config.batch_size))
+    tokens = round(counted.tokens * epochs)
+    return RunPreview(
+        warnings=_find_warnings(config, counted), train_rows=counted.rows, valid_rows=counted.valid_rows, steps=config.iters,
+        epochs=epochs, tokens=tokens, supervised_tokens=counted.supervised_tokens, longest_tokens=counted.longest_tokens,
+        cut_rows=counted.cut_rows, seconds_estimate=_estimate_seconds(s, config, tokens), changed=changed,
+    )  # fmt: skip
+
+
+def _find_warnings(config: TrainConfig, counted: TokenReport) -> list[UserError]:
+    warnings = []
+    if counted.left_out_rows:
+        warnings.append(UserError("preview_rows_left_out", count=counted.left_out_rows))
+    if counted.cut_rows:
+        warnings.append(UserError("preview_rows_cut", count=counted.cut_rows, longest=config.max_seq_length))
+    if not counted.valid_rows:
+        warnings.append(UserError("preview_no_validation"))
+    return warnings
+
+
+def _estimate_seconds(s: Services, config: TrainConfig, tokens: int) -> float | None:
+    """Estimate from the pace of earlier runs of the same model on this computer; None when there was none."""
+    paces = [
+        e.summary["tokens_per_second"]
+        for e in s.store.all()[0]
+        if e.model == config.model and e.status == "completed" and e.summary.get("tokens_per_second")
+    ]
+    return tokens / median(paces[:5]) if paces else None
+
+
+def start(s: Services, config: TrainConfig) -> str:
+    """Put a run in the queue and return its id. Raises the first of the preview's problems."""
+    problems = _find_problems(s, config)
+    if problems:
+        raise problems[0]
+    return submit(s, config)
+
+
+def submit(s: Services, config: TrainConfig) -> str:
+    """Put checked settings in the queue, whoever is in charge of it; return the run's id."""
+    model, data = find_model(s, config.model), find_dataset(s, config.data)
+    experiment = s.store.create(
+        to_yaml(config), name=config.name or f"{data.id} · {model.id}", kind="train", method=config.method,
+        model=model.id, data=data.id, model_path=str(model.path), data_path=str(data.path),
+    )  # fmt: skip
+    s.supervisor.wake()
+    return experiment.id

@@ -1,0 +1,60 @@
+"""A lock that tells who is alive: it dies with the process that holds it, and a child can inherit it. Knows no runs."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+
+class ProcessLock:
+    """flock on a file that is never deleted or replaced.
+
+    A child that is given the descriptor (`pass_fds`) holds the lock too, so it outlives a kill -9 of the parent.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether this object holds the lock."""
+        return self._descriptor is not None
+
+    def acquire(self) -> bool:
+        """Take the lock if it is free; return whether it is ours now."""
+        if self._descriptor is not None:
+            return True
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        self._descriptor = descriptor
+        return True
+
+    def descriptor(self) -> int:
+        """Return the descriptor for a child to inherit."""
+        if self._descriptor is None:
+            raise RuntimeError(f"the lock {self._path.name} is not held")
+        return self._descriptor
+
+    def release(self) -> None:
+        """Close our copy; the lock itself stays with a child that inherited it."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def is_held(path: Path) -> bool:
+    """Return whether any process holds the lock."""
+    probe = ProcessLock(path)
+    if not path.exists():
+        return False
+    if probe.acquire():
+        probe.release()
+        return False
+    return True

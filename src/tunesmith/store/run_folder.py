@@ -1,0 +1,120 @@
+"""The files of one run and who writes each. Knows their names, not what a run does.
+
+experiment.json   the supervisor alone        labels.json    the pages (name)
+config.yaml       once, before the launch     requests/      pages and command line
+metrics.jsonl, events.jsonl, heartbeat, outcome.json, adapter/, checkpoints/    the worker alone
+log.txt           the worker's output
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunesmith.store.files import LineTail, read_json, write_json
+
+_LOG_TAIL_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of one run, and its small mailboxes."""
+
+    path: Path
+
+    @property
+    def record(self) -> Path:
+        """The supervisor's record."""
+        return self.path / "experiment.json"
+
+    @property
+    def config(self) -> Path:
+        """The run's settings, never changed after the launch."""
+        return self.path / "config.yaml"
+
+    @property
+    def labels(self) -> Path:
+        """What people call the run."""
+        return self.path / "labels.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One line per measured step."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def events(self) -> Path:
+        """Samples, alerts, checkpoints."""
+        return self.path / "events.jsonl"
+
+    @property
+    def log(self) -> Path:
+        """The worker's output."""
+        return self.path / "log.txt"
+
+    @property
+    def adapter(self) -> Path:
+        """The adapter that the run wrote."""
+        return self.path / "adapter"
+
+    def has_adapter(self) -> bool:
+        """Whether the adapter is complete: its manifest is written last."""
+        return (self.adapter / "MANIFEST.json").exists()
+
+    def request(self, kind: str) -> None:
+        """Put a wish in the mailbox: `cancel`."""
+        folder = self.path / "requests"
+        folder.mkdir(exist_ok=True)
+        write_json(folder / f"{kind}.json", {"at": time.time()})
+
+    def requested_at(self, kind: str) -> float | None:
+        """Return when a wish was put in the mailbox (unix seconds), None when it was not."""
+        try:
+            return float(read_json(self.path / "requests" / f"{kind}.json")["at"])
+        except FileNotFoundError:
+            return None
+
+    def has_request(self, kind: str) -> bool:
+        """Whether a wish lies in the mailbox: one `stat`, cheap enough for every step."""
+        return (self.path / "requests" / f"{kind}.json").exists()
+
+    def write_outcome(self, outcome: dict[str, Any]) -> None:
+        """Record how the worker ended: the last thing that it writes."""
+        write_json(self.path / "outcome.json", {"v": 1, **outcome})
+
+    def read_outcome(self, nonce: str) -> dict[str, Any] | None:
+        """Return how the launch with this nonce ended, None while it has not."""
+        try:
+            outcome = read_json(self.path / "outcome.json")
+        except FileNotFoundError:
+            return None
+        return outcome if isinstance(outcome, dict) and outcome.get("nonce") == nonce else None
+
+    def beat(self) -> None:
+        """Tell that the worker is alive and moving."""
+        (self.path / "heartbeat").touch()
+
+    def heartbeat_age_seconds(self) -> float | None:
+        """Return the seconds since the worker last moved, None before it did."""
+        try:
+            return max(0.0, time.time() - (self.path / "heartbeat").stat().st_mtime)
+        except FileNotFoundError:
+            return None
+
+    def read_events(self) -> list[dict[str, Any]]:
+        """Return all whole event lines."""
+        return list(LineTail(self.events).read_new())
+
+    def read_log_tail(self, lines: int) -> list[str]:
+        """Return the last lines of the worker's output."""
+        try:
+            with self.log.open("rb") as stream:
+                size = stream.seek(0, 2)
+                stream.seek(max(0, size - _LOG_TAIL_BYTES))
+                text = stream.read().decode("utf-8", errors="replace")
+        except FileNotFoundError:
+            return []
+        return list(deque(text.splitlines(), maxlen=lines))

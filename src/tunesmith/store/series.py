@@ -1,0 +1,88 @@
+"""A run's metrics as columns, read once and followed by offset; one shared reader per run. Knows names of no method."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tunesmith.store.files import LineTail
+
+Floats = npt.NDArray[np.float64]
+
+
+class MetricSeries:
+    """Columns (step, value) of metrics.jsonl. A newer attempt replaces the points from its first step on."""
+
+    def __init__(self, path: Path) -> None:
+        self._tail = LineTail(path)
+        self._lock = threading.Lock()
+        self._columns: dict[str, tuple[list[float], list[float]]] = {}
+        self._attempt = 0
+        self.latest: dict[str, Any] = {}
+        self.first: dict[str, Any] = {}
+        self.rev = 0
+
+    @property
+    def bad_lines(self) -> int:
+        """How many lines could not be read."""
+        return self._tail.bad_lines
+
+    def refresh(self) -> int:
+        """Read what is new; return the revision: the number of records read."""
+        with self._lock:
+            for record in self._tail.read_new():
+                self._add(record)
+        return self.rev
+
+    def _add(self, record: dict[str, Any]) -> None:
+        step, attempt = record.get("step"), record.get("attempt", 1)
+        if not isinstance(step, int):
+            self._tail.bad_lines += 1
+            return
+        if attempt > self._attempt:
+            self._attempt = attempt
+            self._drop_from(step)
+        for name, value in record.items():
+            if name in {"v", "seq", "attempt", "step"} or isinstance(value, bool) or not isinstance(value, int | float):
+                continue
+            steps, values = self._columns.setdefault(name, ([], []))
+            steps.append(step)
+            values.append(value)
+            self.latest[name] = value
+            self.first.setdefault(name, value)
+        self.latest["step"] = step
+        self.rev += 1
+
+    def _drop_from(self, step: int) -> None:
+        for steps, values in self._columns.values():
+            keep = len(steps)
+            while keep and steps[keep - 1] >= step:
+                keep -= 1
+            del steps[keep:], values[keep:]
+
+    def column(self, name: str) -> tuple[Floats, Floats]:
+        """Return the steps and values of one metric, both [points]; empty when it was never recorded."""
+        with self._lock:
+            steps, values = self._columns.get(name, ([], []))
+            return np.asarray(steps, dtype=np.float64), np.asarray(values, dtype=np.float64)
+
+    def lowest(self, name: str) -> float | None:
+        """Return the smallest value of a metric so far."""
+        _, values = self.column(name)
+        return float(values.min()) if len(values) else None
+
+
+def thin(steps: Floats, values: Floats, points: int) -> tuple[Floats, Floats]:
+    """Return at most `points` of a curve: first, last, and each bucket's smallest and largest, so that no spike is lost."""
+    if len(steps) <= points:
+        return steps, values
+    buckets = np.array_split(np.arange(len(steps)), max(1, points // 2 - 1))
+    chosen = {0, len(steps) - 1}
+    for bucket in buckets:
+        chosen.update((int(bucket[values[bucket].argmin()]), int(bucket[values[bucket].argmax()])))
+    index = np.array(sorted(chosen))
+    return steps[index], values[index]

@@ -1,0 +1,33 @@
+"""Where things lie, and the only way in for a name that a person gave. Knows no store and no model."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from tunesmith.errors import UserError
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+DEMO_MODEL = REPOSITORY / "demo" / "model"
+DEMO_DATA = REPOSITORY / "demo" / "data"
+CONFIG = REPOSITORY / "config"
+
+
+def home_folder() -> Path:
+    """Return the app's own folder: `TUNESMITH_DATA_DIR`, or the place that the system keeps for app data."""
+    if chosen := os.environ.get("TUNESMITH_DATA_DIR"):
+        return Path(chosen).expanduser().resolve()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "Tunesmith"
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "tunesmith"
+
+
+def resolve_under(root: Path, name: str) -> Path:
+    """Return `root / name`, a direct child of root. Raises UserError `name_not_allowed` for anything that leads elsewhere."""
+    allowed = name not in {"", ".", ".."} and not any(c in name for c in "/\\\0") and not name.startswith(".")
+    path = root / name
+    if not allowed or path.resolve().parent != root.resolve():
+        raise UserError("name_not_allowed", name=name)
+    return path
