@@ -67,7 +67,7 @@ class Supervisor:
             try:
                 if self._lock.acquire():
                     self.tick()
-            except Exception:  # noqa: BLE001 - one bad tick (disk full, a broken run) must never end the supervision
+            except Exception:  # one bad tick (disk full, a broken run) must never end the supervision
                 logger.exception("a supervisor's tick failed")
             self._wake.wait(TICK_SECONDS)
             self._wake.clear()
@@ -124,10 +124,10 @@ class Supervisor:
             if not own.acquire():
                 return
             nonce = secrets.token_hex(8)
-            experiment = self._store.transition(
-                experiment, "starting", nonce=nonce, attempt=experiment.attempt + 1, started_at=time.time()
-            )
-            child = launch_worker(self._store.folder(experiment.id).path, nonce, [slot.descriptor(), own.descriptor()])
+            experiment = self._store.transition(experiment, "starting", nonce=nonce, attempt=experiment.attempt + 1, started_at=time.time())
+            folder = self._store.folder(experiment.id)
+            folder.forget_heartbeat()
+            child = launch_worker(folder.path, nonce, [slot.descriptor(), own.descriptor()])
             self._children[experiment.id] = child
             self._store.change(experiment, pid=child.pid)
         finally:

@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     outcome: dict[str, Any] = {"nonce": options.nonce, "error": None}
     try:
         outcome["status"] = run_job(folder, lambda: stopped.is_set() or folder.has_request("cancel"))
-    except Exception as error:  # noqa: BLE001 - whatever went wrong is recorded, so that the page can say it
+    except Exception as error:  # whatever went wrong is recorded, so that the page can say it
         logger.exception("the run failed")
         outcome |= {"status": "failed", "error": describe_failure(error)}
     outcome |= {"ended_at": time.time(), "duration_seconds": time.monotonic() - began}

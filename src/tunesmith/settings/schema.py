@@ -13,7 +13,7 @@ class AppSettings:
 
     data_folder: str = setting(
         "", kind="folder", label="Data folder",
-        help="Where experiments, data sets and adapters are kept. Empty: the standard folder of this system. Takes effect at the next start.",
+        help="Where experiments, data sets and adapters are kept. Empty: the system's standard folder. Takes effect at the next start.",
     )  # fmt: skip
     model_folders: tuple[str, ...] = setting(
         tuple, kind="folders", label="Model folders",

@@ -97,6 +97,10 @@ class RunFolder:
         """Tell that the worker is alive and moving."""
         (self.path / "heartbeat").touch()
 
+    def forget_heartbeat(self) -> None:
+        """Begin a new attempt: the last one's sign of life is not ours."""
+        (self.path / "heartbeat").unlink(missing_ok=True)
+
     def heartbeat_age_seconds(self) -> float | None:
         """Return the seconds since the worker last moved, None before it did."""
         try:

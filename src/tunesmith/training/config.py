@@ -38,7 +38,9 @@ class TrainConfig:
     model: str = setting("", kind="model", label="Base model", group="model", help="The model that is tuned. It is never changed itself.")
     data: str = setting("", kind="dataset", label="Data set", group="data", help="The rows that the model learns from.")
     method: str = setting("sft", choices=("sft",), label="Method", group="model", help="sft: supervised fine-tuning on example answers.")
-    name: str = setting("", label="Name", group="model", kind="hidden", help="How the run is called in lists. Empty: made from model and data set.")
+    name: str = setting(
+        "", label="Name", group="model", kind="hidden", help="The run's name in lists. Empty: made from model and data set."
+    )
     iters: int = setting(
         200, minimum=1, maximum=1_000_000, unit="steps", label="Steps", group="length",
         help="How many batches the model learns from. More steps learn longer, and may learn by heart.",

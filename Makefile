@@ -1,0 +1,42 @@
+# make run: open the app.  make test: everything that CI runs.  A virtual environment is made at the first call.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PORT ?=
+BENCH ?= demo
+
+.PHONY: run test test-all check bench demo-model clean
+
+$(VENV)/.run: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Tunesmith needs Python 3.11 or newer; try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+run: $(VENV)/.run
+	$(BIN)/tunesmith serve $(if $(PORT),--port $(PORT))
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check
+	$(BIN)/pytest -m "not slow"
+
+test-all: check
+	$(BIN)/pytest
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.$(BENCH)
+
+demo-model: $(VENV)/.dev
+	$(BIN)/python -m demo.recipe
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
