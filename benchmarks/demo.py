@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from tunesmith.inference.client import HostClient
-from tunesmith.inference.sampling import Sampling
 
 from benchmarks.reporting import publish
+from tunesmith.inference.client import HostClient
+from tunesmith.inference.sampling import Sampling
 from tunesmith.jobs.supervisor import Supervisor
-from tunesmith.services import home, runs, training
+from tunesmith.services import home, runs
 from tunesmith.services.context import Services
+from tunesmith.settings.files import to_mapping
 from tunesmith.settings.schema import AppSettings
 from tunesmith.store.experiments import ExperimentStore
 from tunesmith.system.paths import DEMO_DATA, DEMO_MODEL
@@ -72,7 +73,7 @@ def measure(services: Services) -> dict[str, Any]:
         "abilities_before": len(known),
         "abilities_total": len(abilities),
         "kept_share": sum(known) / len(known),
-        "settings": training.to_mapping(final.config),
+        "settings": to_mapping(final.config),
     }
 
 

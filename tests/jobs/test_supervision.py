@@ -13,11 +13,12 @@ from pathlib import Path
 import psutil
 
 from tests.jobs.conftest import wait_for
-from tunesmith.jobs.process import signal_worker, worker_environment
+from tunesmith.jobs.process import signal_worker
 from tunesmith.jobs.supervisor import Supervisor
 from tunesmith.store.experiments import TERMINAL, Experiment, ExperimentStore
 from tunesmith.store.files import LineTail
 from tunesmith.store.locks import is_held
+from tunesmith.system.environment import worker_environment
 
 Submit = Callable[..., Experiment]
 

@@ -6,24 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 
-_PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV", "USER", "TZ", "PYTHONPATH")
-_PASSED_PREFIXES = ("LC_", "MLX_", "OMP_", "OPENBLAS_", "CUDA_", "AGX_", "TUNESMITH_", "PYTHONHASHSEED")
-
-
-def worker_environment(source: Mapping[str, str]) -> dict[str, str]:
-    """Return what a worker may see of our environment: no tokens, no keys, no model hub."""
-    kept = {k: v for k, v in source.items() if k in _PASSED_ON or k.startswith(_PASSED_PREFIXES)}
-    return kept | {
-        "HF_HUB_OFFLINE": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        "PYTHONUNBUFFERED": "1",
-        "AGX_RELAX_CDM_CTXSTORE_TIMEOUT": "1",  # else macOS kills long Metal work while the display is on
-    }
+from tunesmith.system.environment import worker_environment
 
 
 def launch_worker(run_dir: Path, nonce: str, inherited: Sequence[int]) -> subprocess.Popen[bytes]:

@@ -23,9 +23,9 @@ logger = logging.getLogger("tunesmith.worker")
 
 def run_job(folder: RunFolder, should_stop: Callable[[], bool]) -> str:
     """Do the run's work; return `completed` or `cancelled`. Raises UserError and whatever MLX raises."""
-    from tunesmith.models.blas import load_openblas
+    from tunesmith.models.blas import prepare_engine
 
-    load_openblas()  # before the first import of mlx
+    prepare_engine()  # before the first import of mlx
     from tunesmith.training.run import train
 
     record = read_json(folder.record)

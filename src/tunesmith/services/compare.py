@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunesmith.errors import UserError
-from tunesmith.inference.client import Delta
+from tunesmith.inference.protocol import Delta
 from tunesmith.inference.sampling import Sampling
 from tunesmith.services.context import Services
 from tunesmith.services.datasets import held_out_prompts

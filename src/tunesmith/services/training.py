@@ -5,18 +5,18 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import median
 
 from tunesmith.errors import UserError
-from tunesmith.inference.client import TokenReport
+from tunesmith.inference.protocol import TokenReport
 from tunesmith.services.context import Services
 from tunesmith.services.datasets import find_dataset
 from tunesmith.services.models import DEMO_MODEL_ID, find_model
 from tunesmith.settings.fields import check_values
-from tunesmith.settings.files import from_mapping, parse_yaml, to_mapping, to_yaml
+from tunesmith.settings.files import from_mapping, parse_yaml, to_yaml
 from tunesmith.system.memory import disk_free_bytes
 from tunesmith.training.config import TrainConfig
+from tunesmith.training.registry import METHODS
 
 MINIMUM_FREE_BYTES = 200_000_000
 
@@ -80,7 +80,7 @@ def preview(s: Services, config: TrainConfig) -> RunPreview:
         return RunPreview(problems=problems, steps=config.iters, changed=changed)
     model, data = find_model(s, config.model), find_dataset(s, config.data)
     try:
-        counted = s.host.count_tokens(Path(model.path), data.path, to_mapping(config))
+        counted = s.host.count_tokens(model.path, data.path, METHODS[config.method].row_kinds, _encoding_rules(config))
     except UserError as error:
         return RunPreview(problems=[error], steps=config.iters, changed=changed)
     epochs = config.iters / max(1, math.ceil(counted.rows / config.batch_size))
@@ -90,6 +90,10 @@ def preview(s: Services, config: TrainConfig) -> RunPreview:
         epochs=epochs, tokens=tokens, supervised_tokens=counted.supervised_tokens, longest_tokens=counted.longest_tokens,
         cut_rows=counted.cut_rows, seconds_estimate=_estimate_seconds(s, config, tokens), changed=changed,
     )  # fmt: skip
+
+
+def _encoding_rules(config: TrainConfig) -> dict[str, object]:
+    return {name: getattr(config, name) for name in ("max_seq_length", "mask_prompt", "validation_share", "seed")}
 
 
 def _find_warnings(config: TrainConfig, counted: TokenReport) -> list[UserError]:

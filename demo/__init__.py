@@ -1,0 +1,1 @@
+"""The shipped model and data, and the recipe that made them."""

@@ -1,0 +1,82 @@
+"""A data set's files to encoded training and validation rows, everything left out or cut counted. Knows no model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunesmith.data.formats import Problem, Row, read_rows
+from tunesmith.data.library import find_splits
+from tunesmith.data.split import split_rows
+from tunesmith.data.templates import Encoded, Tokenizer, encode_row
+from tunesmith.data.validation import usable_rows
+from tunesmith.errors import UserError
+
+
+@dataclass(frozen=True)
+class EncodingRules:
+    """How rows become tokens; the names are the training settings'."""
+
+    max_seq_length: int
+    mask_prompt: bool
+    validation_share: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class EncodedRows:
+    """What a run learns from and is measured on."""
+
+    train: list[Encoded]
+    valid: list[Encoded]
+    valid_source: list[Row]
+    left_out: int
+    cut: int
+    longest_tokens: int
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of one epoch."""
+        return sum(len(row.ids) for row in self.train)
+
+    @property
+    def supervised_tokens(self) -> int:
+        """Tokens of one epoch that the loss counts."""
+        return sum(sum(row.supervised) for row in self.train)
+
+
+def encode_dataset(path: Path, kinds: Sequence[str], tokenizer: Tokenizer, rules: EncodingRules) -> EncodedRows:
+    """Read, check, split and encode.
+
+    Raises UserError `dataset_without_train`, `data_no_usable_rows`, `data_nothing_to_learn`, `data_…`.
+    """
+    splits = find_splits(path)
+    if "train" not in splits:
+        raise UserError("dataset_without_train", dataset=path.name)
+    train, problems = _usable(splits["train"], kinds)
+    if "valid" in splits:
+        valid, more = _usable(splits["valid"], kinds)
+        problems += more
+    else:
+        train, valid = split_rows(train, rules.validation_share, rules.seed)
+    whole = [[encode_row(row.value, tokenizer, rules.mask_prompt) for row in rows] for rows in (train, valid)]
+    kept = [[row.cut(rules.max_seq_length) for row in rows] for rows in whole]
+    learnable = [row for row in kept[0] if any(row.supervised[1:])]
+    if not learnable:
+        raise UserError("data_nothing_to_learn", dataset=path.name, rows=len(train), longest=rules.max_seq_length)
+    return EncodedRows(
+        train=learnable, valid=[row for row in kept[1] if any(row.supervised[1:])], valid_source=valid,
+        left_out=len({p.line for p in problems}) + len(kept[0]) - len(learnable),
+        cut=sum(len(row.ids) > rules.max_seq_length for row in whole[0]), longest_tokens=max(len(row.ids) for row in whole[0]),
+    )  # fmt: skip
+
+
+def _usable(file: Path, kinds: Sequence[str]) -> tuple[list[Row], list[Problem]]:
+    read = read_rows(file)
+    rows, problems = usable_rows(read.rows, kinds)
+    problems = sorted([*read.problems, *problems], key=lambda p: p.line)
+    if not rows:
+        first = problems[0]
+        raise UserError("data_no_usable_rows", file=file.name, rows=len(problems), first_line=first.line, first_code=first.code)
+    return rows, problems

@@ -1,0 +1,14 @@
+"""Which file of a data set holds which split: mlx-lm's folder layout, or a single file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+SPLITS = ("train", "valid", "test")
+
+
+def find_splits(path: Path) -> dict[str, Path]:
+    """Return the files by split: `train.jsonl`, `valid.jsonl`, `test.jsonl` of a folder; a file alone is `train`."""
+    if path.is_file():
+        return {"train": path}
+    return {name: path / f"{name}.jsonl" for name in SPLITS if (path / f"{name}.jsonl").is_file()}

@@ -1,0 +1,89 @@
+"""Rows to token ids and to which of them are learned, by the model's own chat template. Imports no tokenizer: one is passed in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from tunesmith.data.formats import Message, as_messages, row_kind
+from tunesmith.errors import UserError
+
+
+class Tokenizer(Protocol):
+    """What is needed of a tokenizer (transformers' and mlx-lm's have it)."""
+
+    eos_token_id: int | None
+    chat_template: Any
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
+        """Return the ids of a text."""
+
+    def apply_chat_template(self, messages: Sequence[Message], **options: Any) -> Any:
+        """Return the ids of a conversation."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids [T] and whether the loss counts each of them [T]."""
+
+    ids: list[int]
+    supervised: list[bool]
+
+    def cut(self, longest: int) -> Encoded:
+        """Return the first `longest` tokens."""
+        return Encoded(self.ids[:longest], self.supervised[:longest])
+
+
+def encode_row(value: Mapping[str, Any], tokenizer: Tokenizer, mask_prompt: bool) -> Encoded:
+    """Return a checked row as tokens.
+
+    With `mask_prompt`, the loss counts every assistant turn up to and including its end-of-turn token; without it, and for plain
+    text, every token. Raises UserError `model_without_chat_template`.
+    """
+    if row_kind(value) == "text":
+        ids = list(tokenizer.encode(value["text"]))
+        if tokenizer.eos_token_id is not None and (not ids or ids[-1] != tokenizer.eos_token_id):
+            ids.append(tokenizer.eos_token_id)
+        return Encoded(ids, [True] * len(ids))
+    messages = as_messages(value)
+    ids = render(tokenizer, messages)
+    if not mask_prompt:
+        return Encoded(ids, [True] * len(ids))
+    return Encoded(ids, mask_assistant_turns(tokenizer, messages, ids))
+
+
+def render(tokenizer: Tokenizer, messages: Sequence[Message], answer_next: bool = False) -> list[int]:
+    """Return the conversation's ids; with `answer_next`, up to where the assistant begins to write."""
+    if not tokenizer.chat_template:
+        raise UserError("model_without_chat_template")
+    ids = tokenizer.apply_chat_template(list(messages), tokenize=True, add_generation_prompt=answer_next, return_dict=False)
+    return [int(token) for token in ids]
+
+
+def mask_assistant_turns(tokenizer: Tokenizer, messages: Sequence[Message], ids: Sequence[int]) -> list[bool]:
+    """Return True for the tokens of every assistant turn [T].
+
+    A turn runs from the end of the rendered prompt before it to the end of the conversation so far; a line break that the template
+    writes behind the end-of-turn token is no part of it. A template that rewrites earlier turns (reasoning that is dropped later)
+    has its common beginning taken, so that no token of another turn is ever learned.
+    """
+    supervised = [False] * len(ids)
+    for number, message in enumerate(messages):
+        if message["role"] != "assistant":
+            continue
+        begin = _common_length(ids, render(tokenizer, messages[:number], answer_next=True)) if number else 0
+        end = _common_length(ids, render(tokenizer, messages[: number + 1]))
+        turn = list(ids[begin:end])
+        if tokenizer.eos_token_id in turn:
+            last = len(turn) - 1 - turn[::-1].index(tokenizer.eos_token_id)
+            end = begin + last + 1
+        supervised[begin:end] = [True] * (end - begin)
+    return supervised
+
+
+def _common_length(left: Sequence[int], right: Sequence[int]) -> int:
+    for index, (a, b) in enumerate(zip(left, right, strict=False)):
+        if a != b:
+            return index
+    return min(len(left), len(right))

@@ -1,0 +1,118 @@
+"""The page server's end of the host process: starts it when needed, asks, streams, cancels. Knows no mlx."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from tunesmith.errors import UserError
+from tunesmith.inference.protocol import Delta, TokenReport
+from tunesmith.inference.sampling import Sampling
+from tunesmith.system.environment import worker_environment
+
+Answers = queue.SimpleQueue[dict[str, Any]]
+
+
+class HostClient:
+    """Thread-safe. The host ends when our end of its pipe closes, so it never outlives the server."""
+
+    def __init__(self, log_path: Path) -> None:
+        self._log_path = log_path
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._waiting: dict[int, Answers] = {}
+        self._ids = itertools.count(1)
+
+    def stream(
+        self, model: Path, adapters: Sequence[Path | None], messages: Sequence[Mapping[str, str]], sampling: Sampling
+    ) -> Iterator[Delta]:
+        """Yield the variants' answers as they are written, None being the base; closing the iterator cancels.
+
+        Raises UserError `host_died` and what loading raises (`model_…`, `adapter_…`).
+        """
+        request = {
+            "op": "stream", "model": str(model), "adapters": [str(a) if a else None for a in adapters],
+            "messages": [dict(m) for m in messages], "sampling": dataclasses.asdict(sampling),
+        }  # fmt: skip
+        for answer in self._ask(request):
+            yield Delta(**answer["delta"])
+
+    def count_tokens(self, model: Path, data: Path, kinds: Sequence[str], rules: Mapping[str, Any]) -> TokenReport:
+        """Return a data set's size in the model's tokens; `rules` are EncodingRules. Raises UserError `data_…`, `model_…`."""
+        request = {"op": "count_tokens", "model": str(model), "data": str(data), "kinds": list(kinds), "rules": dict(rules)}
+        (answer,) = self._ask(request)
+        return TokenReport(**answer["report"])
+
+    def close(self) -> None:
+        """End the host process."""
+        with self._lock:
+            process, self._process = self._process, None
+        if process is not None and process.stdin is not None:
+            process.stdin.close()
+            try:
+                process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def _ask(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        number, answers = next(self._ids), Answers()
+        process = self._send(number, request, answers)
+        try:
+            while "done" not in (answer := answers.get()):
+                if "error" in answer:
+                    raise UserError(answer["error"]["code"], **answer["error"]["facts"])
+                yield answer
+        except GeneratorExit:
+            self._write(process, {"op": "cancel", "id": number})
+            raise
+        finally:
+            self._waiting.pop(number, None)
+
+    def _send(self, number: int, request: dict[str, Any], answers: Answers) -> subprocess.Popen[bytes]:
+        with self._lock:
+            if self._process is None or self._process.poll() is not None:
+                self._process = self._start()
+            self._waiting[number] = answers
+            process = self._process
+        self._write(process, request | {"id": number})
+        return process
+
+    def _write(self, process: subprocess.Popen[bytes], record: dict[str, Any]) -> None:
+        try:
+            with self._lock:
+                if process.stdin is not None and not process.stdin.closed:
+                    process.stdin.write(orjson.dumps(record) + b"\n")
+                    process.stdin.flush()
+        except OSError:
+            pass  # it died: the reader tells every waiting request
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        with self._log_path.open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "tunesmith.inference.host"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=worker_environment(os.environ), start_new_session=True,
+            )  # fmt: skip
+        threading.Thread(target=self._read, args=(process,), name="tunesmith-host-reader", daemon=True).start()
+        return process
+
+    def _read(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            answer = orjson.loads(line)
+            if waiting := self._waiting.get(answer["id"]):
+                waiting.put(answer)
+        process.stdout.close()
+        process.wait()
+        for waiting in list(self._waiting.values()):
+            waiting.put({"error": UserError("host_died", log=str(self._log_path)).as_record()})

@@ -1,0 +1,112 @@
+"""The helper process for chat and token counts: `python -m tunesmith.inference.host`. JSON lines in and out; ends at end of input."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import queue
+import sys
+import threading
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+
+from tunesmith.errors import UserError
+from tunesmith.models.blas import prepare_engine
+
+logger = logging.getLogger("tunesmith.host")
+Request = dict[str, Any]
+
+
+class Host:
+    """Answers one request after the other, all MLX work on the main thread; cancellations arrive in between."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+        self._bank: Any = None
+        self._bank_stamp: tuple[Any, ...] = ()
+        self.cancelled: set[int] = set()
+
+    def answer(self, request: Request) -> None:
+        """Do one request and say how it ended."""
+        number = request["id"]
+        try:
+            {"stream": self._stream, "count_tokens": self._count_tokens}[request["op"]](request)
+            self._say(number, done=True)
+        except UserError as error:
+            self._say(number, error=error.as_record())
+        except Exception as error:  # the host serves on; the page words it
+            logger.exception("a request failed")
+            self._say(number, error=UserError("host_failed", kind=type(error).__name__, reason=str(error)[:300]).as_record())
+        finally:
+            self.cancelled.discard(number)
+
+    def _say(self, number: int, **content: Any) -> None:
+        self._out.write(orjson.dumps({"id": number, **content}) + b"\n")
+        self._out.flush()
+
+    def _stream(self, request: Request) -> None:
+        from tunesmith.inference.generation import generate_side_by_side
+        from tunesmith.inference.sampling import Sampling
+
+        bank = self._open_bank(Path(request["model"]))
+        adapters = [bank.load(Path(path)) if path else None for path in request["adapters"]]
+        variants = [lambda adapter=adapter: bank.activate(adapter) for adapter in adapters]
+        base = bank.base
+        for delta in generate_side_by_side(base.model, base.tokenizer, request["messages"], Sampling(**request["sampling"]), variants):
+            if request["id"] in self.cancelled:
+                return
+            self._say(request["id"], delta=dataclasses.asdict(delta))
+
+    def _open_bank(self, path: Path) -> Any:
+        from tunesmith.inference.adapter_bank import AdapterBank
+        from tunesmith.models.loading import load_model
+
+        stamp = (path, *((f.name, f.stat().st_mtime_ns, f.stat().st_size) for f in sorted(path.glob("*.safetensors"))))
+        if stamp != self._bank_stamp:
+            self._bank, self._bank_stamp = None, ()  # give the old base back first
+            self._bank = AdapterBank(load_model(path))
+            self._bank.base.model.eval()
+            self._bank_stamp = stamp
+        return self._bank
+
+    def _count_tokens(self, request: Request) -> None:
+        from tunesmith.data.encoding import EncodingRules, encode_dataset
+        from tunesmith.models.loading import load_tokenizer
+
+        tokenizer = load_tokenizer(Path(request["model"]))
+        rows = encode_dataset(Path(request["data"]), request["kinds"], tokenizer, EncodingRules(**request["rules"]))
+        report = {
+            "rows": len(rows.train), "valid_rows": len(rows.valid), "tokens": rows.tokens, "supervised_tokens": rows.supervised_tokens,
+            "longest_tokens": rows.longest_tokens, "cut_rows": rows.cut, "left_out_rows": rows.left_out,
+        }  # fmt: skip
+        self._say(request["id"], report=report)
+
+
+def read_requests(host: Host, waiting: queue.SimpleQueue[Request]) -> None:
+    """Put requests in the queue, note cancellations at once; at the end of input, end the process."""
+    for line in sys.stdin.buffer:
+        request = orjson.loads(line)
+        if request["op"] == "cancel":
+            host.cancelled.add(request["id"])
+        else:
+            waiting.put(request)
+    os._exit(0)
+
+
+def main() -> None:
+    """Serve until the input ends; whatever prints goes to the log, only answers to our output."""
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+    prepare_engine()
+    host, waiting = Host(out), queue.SimpleQueue[Request]()
+    threading.Thread(target=read_requests, args=(host, waiting), daemon=True).start()
+    while True:
+        host.answer(waiting.get())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Finds models in folders and tells their size from config.json and safetensors headers alone. Loads nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tunesmith.errors import UserError
+from tunesmith.models.safety import check_model_folder, read_safetensors_header
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A model folder; `problem` tells why it cannot be used."""
+
+    id: str
+    path: Path
+    model_type: str = ""
+    parameters: int = 0
+    size_bytes: int = 0
+    quantization: str = ""
+    hidden_size: int = 0
+    num_layers: int = 0
+    problem: UserError | None = None
+
+
+def inspect_model(path: Path) -> ModelInfo:
+    """Return what a model folder holds; never raises for a bad one."""
+    try:
+        config = check_model_folder(path)
+        headers = [read_safetensors_header(file) for file in sorted(path.glob("*.safetensors"))]
+    except UserError as error:
+        return ModelInfo(path.name, path, problem=error)
+    text = config.get("text_config") or config
+    quantization = config.get("quantization") or {}
+    bits = quantization.get("bits")
+    return ModelInfo(
+        id=path.name, path=path, model_type=config["model_type"],
+        parameters=sum(_count(name, entry, bits) for header in headers for name, entry in header.items()),
+        size_bytes=sum(file.stat().st_size for file in path.glob("*.safetensors")),
+        quantization=f"{bits}-bit" if bits else "", hidden_size=int(text.get("hidden_size") or 0),
+        num_layers=int(text.get("num_hidden_layers") or 0),
+    )  # fmt: skip
+
+
+def _count(name: str, entry: dict[str, Any], bits: int | None) -> int:
+    """Count parameters; packed integers of a quantised weight hold 32 / bits each, their scales and biases none."""
+    size = int(math.prod(entry["shape"]))
+    if bits and entry.get("dtype") == "U32":
+        return size * 32 // bits
+    return 0 if bits and name.rsplit(".", 1)[-1] in {"scales", "biases"} else size
+
+
+def list_models(folders: Sequence[str]) -> list[ModelInfo]:
+    """Return the models directly in the folders (a folder may be a model itself), by name; equal names keep their parent's."""
+    found: list[ModelInfo] = []
+    for folder in (Path(name).expanduser() for name in folders):
+        if (folder / "config.json").exists():
+            found.append(inspect_model(folder))
+        elif folder.is_dir():
+            found += [inspect_model(p) for p in sorted(folder.iterdir()) if (p / "config.json").exists()]
+    ids = [model.id for model in found]
+    return [m if ids.count(m.id) == 1 else ModelInfo(**(vars(m) | {"id": f"{m.path.parent.name}/{m.id}"})) for m in found]

@@ -1,0 +1,96 @@
+"""Loads a checked base model and tokenizer, and puts LoRA layers on it. Knows no data and no training."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten
+from mlx_lm.tuner.utils import linear_to_lora_layers
+from mlx_lm.utils import load_model as load_mlx_model
+from mlx_lm.utils import load_tokenizer as load_mlx_tokenizer
+
+from tunesmith.errors import UserError
+from tunesmith.models.safety import check_model_folder
+
+ATTENTION_NAMES = ("attn", "attention")
+
+
+@dataclass
+class LoadedModel:
+    """A base model, its tokenizer and config.json."""
+
+    model: Any
+    tokenizer: Any
+    config: dict[str, Any]
+    path: Path
+
+
+def load_tokenizer(path: Path) -> Any:
+    """Return the tokenizer of a checked folder, remote code refused. Raises UserError `model_…`."""
+    config = check_model_folder(path)
+    return load_mlx_tokenizer(path, {"trust_remote_code": False}, eos_token_ids=config.get("eos_token_id"))
+
+
+def load_model(path: Path) -> LoadedModel:
+    """Load a base model. On a CPU floating weights become float32 (float16 is ten times slower there).
+
+    Raises UserError `model_…` (see `check_model_folder`), `model_type_unsupported`, `model_weights_broken`.
+    """
+    config = check_model_folder(path)
+    try:
+        model, config = load_mlx_model(path, lazy=True)
+        if mx.default_device() == mx.cpu:
+            model.set_dtype(mx.float32)
+        mx.eval(model.parameters())
+    except ValueError as error:
+        if "not supported" in str(error):
+            raise UserError("model_type_unsupported", folder=path.name, model_type=config["model_type"]) from error
+        raise UserError("model_weights_broken", folder=path.name, file="model.safetensors", reason=str(error)[:200]) from error
+    if not all(mx.all(mx.isfinite(w)).item() for _, w in tree_flatten(model.parameters()) if mx.issubdtype(w.dtype, mx.floating)):
+        raise UserError("model_weights_broken", folder=path.name, file="model.safetensors", reason="not finite")
+    return LoadedModel(model, load_tokenizer(path), config, path)
+
+
+def find_lora_keys(model: nn.Module, modules: str) -> list[str]:
+    """Return the names, within a block, of the linear layers that get an adapter: `all`, `attention` or `mlp`."""
+    names: set[str] = set()
+    for layer in model.layers:
+        for name, module in layer.named_modules():
+            if hasattr(module, "to_lora") or isinstance(module, nn.Linear | nn.QuantizedLinear):
+                names.add(name)
+    attention = {name for name in names if any(part in name for part in ATTENTION_NAMES)}
+    chosen = {"all": names, "attention": attention, "mlp": names - attention}[modules]
+    if not chosen:
+        raise UserError("model_without_modules", modules=modules)
+    return sorted(chosen)
+
+
+def add_lora(model: nn.Module, num_layers: int, lora_parameters: dict[str, Any]) -> None:
+    """Freeze the base and put LoRA layers on its last `num_layers` blocks (-1 or 0: all). `keys` are names within a block."""
+    if num_layers > len(model.layers):
+        raise UserError("too_many_layers", asked=num_layers, layers=len(model.layers))
+    model.freeze()
+    linear_to_lora_layers(model, num_layers, lora_parameters)
+
+
+def hash_model(path: Path) -> str:
+    """Return a hash that tells base models apart: config.json, and names, sizes and ends of the weight files."""
+    digest = hashlib.sha256((path / "config.json").read_bytes())
+    for file in sorted(path.glob("*.safetensors")):
+        size = file.stat().st_size
+        with file.open("rb") as stream:
+            head = stream.read(1 << 20)
+            stream.seek(max(0, size - (1 << 20)))
+            digest.update(f"{file.name}:{size}".encode() + head + stream.read())
+    return digest.hexdigest()
+
+
+def count_parameters(model: nn.Module) -> tuple[int, int]:
+    """Return (all, trainable) numbers of parameters; packed quantised weights count their integers."""
+    total = sum(w.size for _, w in tree_flatten(model.parameters()))
+    return int(total), int(sum(w.size for _, w in tree_flatten(model.trainable_parameters())))

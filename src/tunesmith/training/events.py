@@ -1,0 +1,50 @@
+"""Writes a run's metrics and events for whoever watches. Knows the store's lines, not the pages."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+from tunesmith.store.files import AppendLog
+from tunesmith.store.run_folder import RunFolder
+
+BEAT_SECONDS = 1.0
+
+
+class Recorder:
+    """One run's writer of metrics.jsonl, events.jsonl and the heartbeat; the only one."""
+
+    def __init__(self, run_dir: Path, attempt: int) -> None:
+        self._folder = RunFolder(run_dir)
+        self._attempt = attempt
+        self._metrics, self._events = AppendLog(self._folder.metrics), AppendLog(self._folder.events)
+        self._seq = 0
+        self._last_beat = 0.0
+
+    def metrics(self, step: int, **values: float) -> None:
+        """Record figures of a step; NaN and infinity become null and are named in `nonfinite` (JSON has neither)."""
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        broken = {name: str(value) for name, value in values.items() if not math.isfinite(value)}
+        record = self._stamp() | {"step": step} | finite
+        self._metrics.append(record | ({"nonfinite": broken} if broken else {}))
+
+    def event(self, kind: str, **facts: Any) -> None:
+        """Record something that happened: `run_started`, `sample`, `checkpoint`, `alert`, `rows_left_out`, `rows_cut`."""
+        self._events.append(self._stamp() | {"kind": kind} | facts)
+
+    def _stamp(self) -> dict[str, Any]:
+        self._seq += 1
+        return {"v": 1, "seq": self._seq, "attempt": self._attempt, "time": time.time()}
+
+    def beat(self) -> None:
+        """Tell that the loop moves, at most once a second."""
+        if time.monotonic() - self._last_beat >= BEAT_SECONDS:
+            self._folder.beat()
+            self._last_beat = time.monotonic()
+
+    def close(self) -> None:
+        """Flush both files."""
+        self._metrics.close()
+        self._events.close()

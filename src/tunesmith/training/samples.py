@@ -1,0 +1,38 @@
+"""The prompts that a run answers while it learns, so that a person sees it change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tunesmith.data.formats import Message, Row, as_messages, read_rows
+from tunesmith.data.library import find_splits
+from tunesmith.data.validation import usable_rows
+
+PROBES = 3
+CONVERSATIONS = ("messages", "prompt_completion", "prompt_answer")
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A held-out conversation up to the answer, and the answer that the data gives."""
+
+    messages: list[Message]
+    prompt: str
+    expected: str
+
+
+def choose_probes(data_path: Path, valid: Sequence[Row]) -> list[Probe]:
+    """Return up to three held-out prompts: of the test rows, else of the validation rows; evenly spread."""
+    splits = find_splits(data_path)
+    rows = usable_rows(read_rows(splits["test"]).rows, CONVERSATIONS)[0] if "test" in splits else list(valid)
+    probes = [probe for row in rows if (probe := _probe(as_messages(row.value)))]
+    stride = max(1, len(probes) // PROBES)
+    return probes[::stride][:PROBES]
+
+
+def _probe(messages: list[Message]) -> Probe | None:
+    if len(messages) < 2 or messages[-1]["role"] != "assistant" or messages[-2]["role"] != "user":
+        return None
+    return Probe(messages[:-1], messages[-2]["content"], messages[-1]["content"])
