@@ -173,7 +173,7 @@ def _validate(run: Run, step: int) -> None:
     model.eval()
     total, count = 0.0, 0
     for batch in all_batches(run.rows.valid, run.config.batch_size, run.config.max_seq_length, run.config.val_batches):
-        total += float(run.loss(model, batch).item())
+        total += float(run.loss(model, batch))
         count += batch.supervised_tokens
         run.recorder.beat()
     if count:
