@@ -1,0 +1,81 @@
+"""Dataset: choose, bring, look, check."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from tunesmith.services import datasets
+from tunesmith.ui.dataset_view import draw_problems, draw_rows, draw_summary, draw_upload
+from tunesmith.ui.messages import guarded, toast
+from tunesmith.ui.session import services, t
+from tunesmith.ui.training_form import dataset_title, forget_form
+
+
+def ask_delete(dataset_id: str, name: str) -> None:
+    """Ask before a data set is deleted."""
+
+    @st.dialog(t("common.delete"))
+    def ask() -> None:
+        with guarded():
+            st.write(t("dataset.delete_ask", name=name))
+            if st.button(t("common.delete"), type="primary"):
+                datasets.delete(services(), dataset_id)
+                st.session_state["deleted_dataset"] = (dataset_id, name)
+                st.query_params.pop("data", None)
+                st.rerun()
+
+    ask()
+
+
+def draw_undo() -> None:
+    """Offer to bring back what was just deleted."""
+    if deleted := st.session_state.get("deleted_dataset"):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.info(t("dataset.deleted", name=deleted[1]), icon=":material/delete:")
+            if st.button(t("common.undo"), icon=":material/undo:"):
+                del st.session_state["deleted_dataset"]
+                datasets.restore(services(), deleted[0])
+                toast(t("dataset.restored", name=deleted[1]))
+                st.rerun()
+
+
+def train_on(dataset_id: str) -> None:
+    """Go to the form of a new run with this data set chosen."""
+    forget_form("train.data")
+    st.session_state["train.data"] = dataset_id
+    st.switch_page("pages/training.py", query_params={"view": "new"})
+
+
+def draw_actions(summary: datasets.DatasetSummary) -> None:
+    """Draw what can be done with the chosen set."""
+    if "sft" not in summary.methods:
+        st.caption(t("dataset.not_trainable"))
+    with st.container(horizontal=True):
+        if "sft" in summary.methods and st.button(t("dataset.train"), type="primary", icon=":material/model_training:"):
+            train_on(summary.id)
+        locked = services().read_only
+        if not summary.shipped and st.button(t("common.delete"), icon=":material/delete:", disabled=locked):
+            ask_delete(summary.id, dataset_title(summary))
+
+
+st.title(t("dataset.title"))
+st.write(t("dataset.intro"))
+draw_undo()
+draw_upload()
+found = {summary.id: summary for summary in datasets.list_datasets(services())}
+asked = st.query_params.get("data")
+chosen = st.selectbox(
+    t("dataset.pick"), list(found), index=list(found).index(asked) if asked in found else list(found).index("company_facts"),
+    format_func=lambda name: f"{dataset_title(found[name])} · {t('dataset.shipped' if found[name].shipped else 'dataset.own')}",
+)  # fmt: skip
+if chosen != asked:
+    st.query_params["data"] = chosen
+with guarded():
+    report = datasets.report(services(), chosen)
+    draw_summary(report)
+    draw_actions(report.summary)
+    preview, problems = st.tabs([t("dataset.preview"), f"{t('dataset.problems')} ({len(report.problems)})"])
+    with preview:
+        draw_rows(chosen, report.summary)
+    with problems:
+        draw_problems(report)

@@ -1,0 +1,57 @@
+"""Training: a new run, or one run by its address."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from tunesmith.services import experiments, training
+from tunesmith.ui.frame import open_run
+from tunesmith.ui.run_view import draw_run
+from tunesmith.ui.session import services, t
+from tunesmith.ui.training_form import draw_form, draw_preview
+
+
+def draw_new_run() -> None:
+    """Draw the form, what the run would do beside it, and Start."""
+    form, side = st.columns([3, 2], gap="large")
+    with form:
+        config = draw_form()
+    with side:
+        ready = config is not None and draw_preview(config)
+        if st.button(t("training.start"), type="primary", icon=":material/play_arrow:", disabled=not ready, width="stretch"):
+            assert config is not None
+            open_run(training.start(services(), config))
+
+
+def draw_runs() -> None:
+    """Draw the run that the address names, else the newest."""
+    rows = experiments.table(services())
+    if not rows:
+        st.info(t("training.no_run"), icon=":material/info:")
+        return
+    names = {row.id: f"{row.name} — {t(f'status.{row.status}')}, {row.id}" for row in rows}
+    asked = st.query_params.get("run")
+    if asked is not None and asked not in names:
+        draw_run(asked)  # says that there is none
+        return
+    chosen = st.selectbox(
+        t("training.pick_run"), list(names), index=list(names).index(asked) if asked else 0, format_func=lambda run_id: names[run_id]
+    )
+    if chosen != asked:
+        st.query_params["run"] = chosen
+    draw_run(chosen)
+
+
+st.title(t("training.title"))
+view = "run" if "run" in st.query_params and st.query_params.get("view") != "new" else st.query_params.get("view", "new")
+picked = st.segmented_control(
+    t("training.title"), ["new", "run"], default=view if view in {"new", "run"} else "new",
+    format_func=lambda name: t("training.new") if name == "new" else t("training.current"), label_visibility="collapsed",
+)  # fmt: skip
+if picked and picked != view:
+    st.query_params.from_dict({"view": picked})
+    st.rerun()
+if view == "run":
+    draw_runs()
+else:
+    draw_new_run()

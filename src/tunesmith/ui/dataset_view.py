@@ -1,0 +1,104 @@
+"""A data set on the page: figures, conversations, problems, upload. Knows the datasets service."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from tunesmith.errors import UserError
+from tunesmith.i18n.catalog import problem_words
+from tunesmith.services import datasets
+from tunesmith.services.datasets import DatasetReport, DatasetSummary, RowView
+from tunesmith.ui.figures import show_bytes, show_count
+from tunesmith.ui.messages import show_error, toast
+from tunesmith.ui.session import language, services, t
+
+ROWS_PER_PAGE = 5
+AVATARS = {"user": "user", "assistant": "assistant", "system": ":material/settings:", "tool": ":material/build:"}
+
+
+def draw_upload() -> None:
+    """Draw the upload; a file that cannot be used is refused with the reason and not kept."""
+    with st.expander(t("dataset.upload"), icon=":material/upload:"):
+        file = st.file_uploader(t("dataset.upload"), help=t("dataset.upload_help"), disabled=services().read_only)
+        st.caption(t("dataset.upload_help"))
+        if file is not None and st.button(t("dataset.upload_button"), type="primary"):
+            try:
+                name = datasets.add_upload(services(), file.name, file.getvalue())
+            except UserError as error:
+                show_error(error)
+                return
+            rows = datasets.report(services(), name).summary.rows.get("train", 0)
+            toast(t("dataset.uploaded", name=name, rows=show_count(rows)))
+            st.query_params["data"] = name
+            st.rerun()
+
+
+def draw_summary(report: DatasetReport) -> None:
+    """Draw what the set is and its figures."""
+    summary = report.summary
+    if text := summary.description.get(language()) or summary.description.get("en"):
+        st.write(text)
+    kinds = ", ".join(t(f"kind.{kind}") for kind in summary.kinds)
+    methods = ", ".join(t(f"method.{method}") for method in summary.methods) or t("dataset.no_method")
+    st.caption(f"{kinds} · {t('dataset.methods')}: {methods} · {show_bytes(summary.size_bytes)}")
+    tiles = [(t(f"dataset.split_{split}"), show_count(count)) for split, count in summary.rows.items()]
+    tiles += [
+        (t("dataset.errors"), show_count(summary.errors)),
+        (t("dataset.warnings"), show_count(summary.warnings)),
+        (t("dataset.duplicates"), show_count(report.duplicates)),
+        (t("dataset.median"), t("dataset.characters", n=show_count(report.characters_median))),
+    ]
+    for place, (label, value) in zip(st.columns(len(tiles)), tiles, strict=True):
+        place.metric(label, value)
+
+
+def draw_rows(dataset_id: str, summary: DatasetSummary) -> None:
+    """Draw a page of rows as conversations."""
+    splits = [split for split, count in summary.rows.items() if count]
+    if not splits:
+        st.caption(t("dataset.no_rows"))
+        return
+    left, middle, right = st.columns([2, 3, 1], vertical_alignment="bottom")
+    split = left.segmented_control(
+        t("dataset.rows"), splits, default=splits[0], format_func=lambda name: t(f"dataset.split_{name}"), key=f"split-{dataset_id}"
+    )
+    split = split or splits[0]
+    search = middle.text_input(t("dataset.search"), key=f"search-{dataset_id}")
+    pages = max(1, -(-summary.rows[split] // ROWS_PER_PAGE))
+    page = right.number_input(
+        t("dataset.page"), min_value=1, max_value=pages, value=1, key=f"page-{dataset_id}-{split}", disabled=bool(search)
+    )
+    offset = 0 if search else (int(page) - 1) * ROWS_PER_PAGE
+    shown = datasets.rows(services(), dataset_id, split, offset, ROWS_PER_PAGE, search)
+    if not shown:
+        st.caption(t("dataset.no_rows"))
+    elif not search:
+        st.caption(t("dataset.showing", first=offset + 1, last=offset + len(shown), total=show_count(summary.rows[split])))
+    for row in shown:
+        _draw_row(row)
+
+
+def _draw_row(row: RowView) -> None:
+    with st.container(border=True):
+        st.caption(f"{t('dataset.row', line=row.line)} · {t(f'kind.{row.kind}')}")
+        for message in row.messages:
+            with st.chat_message(message["role"], avatar=AVATARS.get(message["role"], ":material/help:")):
+                st.text(message["content"])
+        if not row.messages or row.kind == "preference":
+            st.code(row.raw, language="json", wrap_lines=True)
+
+
+def draw_problems(report: DatasetReport) -> None:
+    """Draw the problems by line, worded."""
+    if not report.problems:
+        st.success(t("dataset.no_problems"), icon=":material/check_circle:")
+        return
+    table = {
+        t("dataset.problem_split"): [t(f"dataset.split_{p.split}") for p in report.problems],
+        t("dataset.problem_line"): [p.line for p in report.problems],
+        t("dataset.problem_severity"): [t(f"severity.{p.severity}") for p in report.problems],
+        t("dataset.problem_field"): [p.field for p in report.problems],
+        t("dataset.problem_what"): [problem_words(p.code, p.facts, language()) for p in report.problems],
+    }
+    st.dataframe(pd.DataFrame(table), hide_index=True, width="stretch")

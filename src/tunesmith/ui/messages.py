@@ -1,0 +1,45 @@
+"""Errors as sentences: a person's own by their code, ours as a calm note with a number. No traceback reaches a page."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import streamlit as st
+
+from tunesmith.errors import UserError
+from tunesmith.i18n.catalog import error_words
+from tunesmith.ui.session import language, t
+
+logger = logging.getLogger("tunesmith.pages")
+LOG_NAME = "tunesmith.log"
+
+
+def describe(error: UserError) -> str:
+    """Return the sentence of a person's error."""
+    return error_words(error.code, error.facts, language())
+
+
+def show_error(error: UserError) -> None:
+    """Draw a person's error."""
+    st.error(describe(error), icon=":material/error:")
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Draw whatever goes wrong inside as words; Streamlit's own control flow passes."""
+    try:
+        yield
+    except UserError as error:
+        show_error(error)
+    except Exception:  # the page must stand
+        number = secrets.token_hex(3)
+        logger.exception("page error %s", number)
+        st.error(t("app.unexpected", number=number, log=LOG_NAME), icon=":material/report:")
+
+
+def toast(words: str) -> None:
+    """Show a short confirmation that survives a rerun."""
+    st.toast(words, icon=":material/check:")

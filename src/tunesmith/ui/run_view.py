@@ -1,0 +1,163 @@
+"""One run on the page: state, figures, curves, samples, log, and what to do next. Knows the runs service."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from tunesmith.services import runs
+from tunesmith.services.runs import RunSnapshot
+from tunesmith.ui.figures import show_bytes, show_count, show_duration, show_loss, show_number
+from tunesmith.ui.live import live_curves
+from tunesmith.ui.messages import guarded, show_error, toast
+from tunesmith.ui.session import services, t
+from tunesmith.ui.training_form import start_form_with
+
+STATUS_LOOK = {
+    "queued": ("gray", "hourglass_empty"), "starting": ("blue", "pending"), "running": ("blue", "play_circle"),
+    "stopping": ("orange", "pending"), "completed": ("green", "check_circle"), "failed": ("red", "error"),
+    "cancelled": ("gray", "stop_circle"), "interrupted": ("orange", "power_off"),
+}  # fmt: skip
+
+
+def draw_status(status: str) -> None:
+    """Draw a run's state as a coloured chip."""
+    colour, icon = STATUS_LOOK[status]
+    st.badge(t(f"status.{status}"), color=colour, icon=f":material/{icon}:")  # type: ignore[arg-type]
+
+
+def draw_run(run_id: str) -> None:
+    """Draw a run; while it is active, its figures renew themselves every second."""
+    state = runs.snapshot(services(), run_id)
+    st.fragment(_draw_head, run_every=1.0 if state.active else None)(run_id, state.active)
+    if not state.active:
+        _draw_next_steps(state)
+    st.markdown(f"##### {t('run.curves')}")
+    live_curves(run_id)
+    st.fragment(_draw_details, run_every=2.0 if state.active else None)(run_id)
+
+
+def _draw_head(run_id: str, was_active: bool) -> None:
+    with guarded():
+        state = runs.snapshot(services(), run_id)
+        if was_active and not state.active:
+            st.rerun()
+        with st.container(horizontal=True, vertical_alignment="center"):
+            draw_status(state.status)
+            st.caption(f"{state.model} · {state.data} · {t('run.step', step=show_count(state.step), iters=show_count(state.iters))}")
+            if state.active:
+                st.space("stretch")
+                if st.button(t("run.stop"), icon=":material/stop_circle:", disabled=state.status == "stopping" or services().read_only):
+                    _ask_stop(run_id)
+        st.progress(state.progress)
+        _draw_notes(state)
+        _draw_figures(state)
+
+
+def _draw_notes(state: RunSnapshot) -> None:
+    if state.status == "queued" and state.queue_position:
+        st.info(t("run.waiting_for", n=state.queue_position), icon=":material/hourglass_empty:")
+    elif state.active and state.step == 0:
+        st.caption(t("run.loading"))
+    if not state.responding:
+        st.warning(t("run.not_responding"), icon=":material/warning:")
+    if state.error:
+        show_error(state.error)
+    if state.bad_lines:
+        st.caption(t("run.bad_lines", n=state.bad_lines))
+
+
+def _draw_figures(state: RunSnapshot) -> None:
+    first, *rest = st.columns([1.4, 1, 1, 1, 1])
+    with first:
+        note = t("run.loss_first", loss=show_loss(state.train_loss_first)) if state.train_loss_first is not None else None
+        st.metric(t("run.loss"), show_loss(state.train_loss), delta=note, delta_color="off", delta_arrow="off", border=True)
+    best = t("run.best", loss=show_loss(state.best_val_loss)) if state.best_val_loss is not None else None
+    pace = t("run.step_time", n=show_number(state.seconds_per_step, 2)) if state.seconds_per_step else None
+    speed = t("run.tokens_per_second", n=show_count(state.tokens_per_second)) if state.tokens_per_second else t("common.none")
+    left = f"{t('run.eta')}: {show_duration(state.eta_seconds)}" if state.active else None
+    tiles = (
+        (t("run.val_loss"), show_loss(state.val_loss), best),
+        (t("run.elapsed"), show_duration(state.elapsed_seconds), left),
+        (t("run.speed"), speed, pace),
+        (t("run.memory"), show_bytes(state.peak_memory_bytes), None),
+    )
+    for place, (label, value, note) in zip(rest, tiles, strict=True):
+        place.metric(label, value, delta=note, delta_color="off", delta_arrow="off", border=True, height="stretch")
+
+
+def _ask_stop(run_id: str) -> None:
+    @st.dialog(t("run.stop"))
+    def ask() -> None:
+        st.write(t("run.stop_ask"))
+        with st.container(horizontal=True):
+            if st.button(t("run.stop_yes"), type="primary"):
+                runs.stop(services(), run_id)
+                toast(t("run.stop_sent"))
+                st.rerun()
+            if st.button(t("common.cancel")):
+                st.rerun()
+
+    ask()
+
+
+def _draw_next_steps(state: RunSnapshot) -> None:
+    with st.container(border=True):
+        if state.adapter:
+            st.markdown(f"##### {t('run.done_title')}")
+            st.write(t("run.ended_cancelled") if state.status == "cancelled" else t("run.done_text"))
+        with st.container(horizontal=True):
+            if state.adapter:
+                if st.button(t("run.compare"), type="primary", icon=":material/compare:"):
+                    st.switch_page("pages/compare.py", query_params={"run": state.id})
+                st.download_button(
+                    t("run.export"), lambda: zip_adapter(state.id), file_name=f"{state.id}-adapter.zip", icon=":material/download:",
+                    mime="application/zip",
+                )  # fmt: skip
+            if st.button(t("run.again"), icon=":material/replay:"):
+                start_form_with(state.config)
+                st.switch_page("pages/training.py", query_params={"view": "new"})
+
+
+def zip_adapter(run_id: str) -> bytes:
+    """Return the adapter's folder as a zip file."""
+    folder = services().store.folder(run_id)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(folder.adapter.iterdir()):
+            archive.write(path, f"{run_id}-adapter/{path.name}")
+        archive.write(folder.config, f"{run_id}-adapter/training_config.yaml")
+    return buffer.getvalue()
+
+
+def _draw_details(run_id: str) -> None:
+    with guarded():
+        events = runs.events(services(), run_id)
+        for event in events:
+            if event["kind"] in {"rows_left_out", "rows_cut"}:
+                st.info(t(f"run.{event['kind']}", count=event["count"]), icon=":material/info:")
+        _draw_samples([e for e in events if e["kind"] == "sample"])
+        with st.expander(t("run.log"), icon=":material/notes:"):
+            lines = runs.log_tail(services(), run_id)
+            st.code("\n".join(lines) or t("run.no_log"), language=None, height=260)
+        with st.expander(t("run.settings"), icon=":material/settings:"):
+            st.code(runs.config_yaml(services(), run_id), language="yaml")
+
+
+def _draw_samples(samples: list[dict[str, Any]]) -> None:
+    st.markdown(f"##### {t('run.samples')}", help=t("run.samples_text"))
+    if not samples:
+        st.caption(t("run.no_samples"))
+        return
+    steps = sorted({s["step"] for s in samples})
+    shown = steps if len(steps) <= 4 else [steps[0], *steps[-3:]]
+    grid: dict[str, dict[str, str]] = {}
+    for sample in samples:
+        row = grid.setdefault(sample["prompt"], {t("run.sample_prompt"): sample["prompt"], t("run.sample_expected"): sample["expected"]})
+        if sample["step"] in shown:
+            row[t("run.sample_step", step=sample["step"])] = sample["text"]
+    st.dataframe(pd.DataFrame(list(grid.values())), hide_index=True, width="stretch", row_height=44)

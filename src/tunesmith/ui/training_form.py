@@ -1,0 +1,121 @@
+"""The form of a new run and its preview. Knows the training service, not the engine."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import streamlit as st
+
+from tunesmith.errors import UserError
+from tunesmith.i18n.catalog import field_words
+from tunesmith.services import datasets, models, training
+from tunesmith.services.datasets import DatasetSummary
+from tunesmith.settings.files import from_mapping, to_yaml
+from tunesmith.training.config import LoraParameters, TrainConfig
+from tunesmith.ui.figures import show_bytes, show_count, show_duration
+from tunesmith.ui.forms import Options, draw_fields, forget_form, merge_values
+from tunesmith.ui.messages import describe, show_error, toast
+from tunesmith.ui.session import language, services, t
+
+PREFIX = "train"
+
+
+def start_form_with(config: TrainConfig) -> None:
+    """Let the form show these settings from the next drawing on."""
+    forget_form(PREFIX)
+    st.session_state["train_initial"] = config
+
+
+def dataset_title(summary: DatasetSummary) -> str:
+    """Return a data set's title in the session's language."""
+    return summary.title.get(language()) or summary.title.get("en") or summary.id
+
+
+def _options() -> Options:
+    found = [m for m in models.list_models(services()) if m.problem is None]
+    shown = {m.id: f"{m.id} ({m.parameters / 1e6:.1f} M, {show_bytes(m.size_bytes)})" for m in found}
+    titles = {d.id: dataset_title(d) for d in datasets.list_datasets(services()) if "sft" in d.methods and d.rows.get("train")}
+    return {
+        "model": (list(shown), lambda model: shown.get(model, model)),
+        "dataset": (list(titles), lambda data: titles.get(data, data)),
+    }
+
+
+def draw_form() -> TrainConfig | None:
+    """Draw simple and advanced settings; return the config, None when a value is wrong (the error is shown)."""
+    initial: TrainConfig = st.session_state.get("train_initial") or training.default_config(services())
+    options = _options()
+    simple = draw_fields(initial, PREFIX, advanced=False, options=options)
+    with st.expander(t("training.advanced"), icon=":material/tune:"):
+        advanced = draw_fields(initial, PREFIX, advanced=True, options=options)
+        if st.button(t("training.defaults"), icon=":material/restart_alt:"):
+            start_form_with(dataclasses.replace(training.default_config(services()), model=simple["model"], data=simple["data"]))
+            st.rerun()
+    try:
+        config = from_mapping(TrainConfig, merge_values(initial, simple, advanced))
+    except UserError as error:
+        show_error(error)
+        return None
+    _draw_yaml(config)
+    return config
+
+
+def _draw_yaml(config: TrainConfig) -> None:
+    with st.expander(t("training.yaml"), icon=":material/code:"):
+        st.caption(t("training.yaml_help"))
+        text = st.text_area(t("training.yaml"), value=to_yaml(config), height=320, label_visibility="collapsed")
+        if st.button(t("training.yaml_apply")):
+            try:
+                start_form_with(training.parse_config(text))
+            except UserError as error:
+                show_error(error)
+            else:
+                toast(t("training.yaml_applied"))
+                st.rerun()
+
+
+def _field_label(name: str) -> str:
+    for owner in (TrainConfig, LoraParameters):
+        for field in dataclasses.fields(owner):
+            if field.name == name and field.metadata:
+                return field_words(owner.__name__, field, language())[0]
+    return name
+
+
+@st.cache_data(ttl=20, show_spinner=False)
+def _preview(config: TrainConfig, store: str) -> training.RunPreview:
+    del store  # part of the cache's key: another data folder, other data sets
+    return training.preview(services(), config)
+
+
+def draw_preview(config: TrainConfig) -> bool:
+    """Draw what the run would do; return whether it may start."""
+    with st.container(border=True):
+        st.markdown(f"##### {t('training.preview')}")
+        with st.spinner(t("training.counting")):
+            found = _preview(config, str(services().data_dir))
+        for problem in found.problems:
+            show_error(problem)
+        for warning in found.warnings:
+            st.warning(describe(warning), icon=":material/warning:")
+        _draw_figures(found)
+        if found.problems:
+            st.caption(t("training.not_ready"))
+        else:
+            st.success(t("training.ready"), icon=":material/check_circle:")
+    return not found.problems
+
+
+def _draw_figures(found: training.RunPreview) -> None:
+    lines = []
+    if found.train_rows is not None:
+        lines.append(t("training.rows_line", train=show_count(found.train_rows), valid=show_count(found.valid_rows)))
+        lines.append(t("training.steps_line", steps=show_count(found.steps), epochs=f"{found.epochs or 0:.1f}"))
+        lines.append(t("training.tokens_line", tokens=show_count(found.tokens), longest=show_count(found.longest_tokens)))
+        share = (found.supervised_tokens or 0) * (found.epochs or 0) / max(1, found.tokens or 1)
+        lines.append(t("training.supervised_line", share=f"{share:.0%}"))
+        known = found.seconds_estimate is not None
+        lines.append(t("training.time_line", time=show_duration(found.seconds_estimate)) if known else t("training.time_unknown"))
+    names = ", ".join(_field_label(name) for name in found.changed)
+    lines.append(t("training.changed_line", n=len(found.changed), names=names) if names else t("training.unchanged_line"))
+    st.markdown("\n".join(f"- {line}" for line in lines))
