@@ -1,4 +1,4 @@
-"""The launcher: `streamlit run app.py`. Routes, hosts, lifespan; the pages are drawn by main.py."""
+"""The launcher: `streamlit run app.py`. Routes, hosts, lifespan; the pages are drawn by src/tunesmith/ui/main.py."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ from contextlib import asynccontextmanager
 import streamlit as st
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from streamlit.runtime.pages_manager import PagesManager
 
 from tunesmith.services.context import open_services
+from tunesmith.ui.frame import MAIN_SCRIPT
 from tunesmith.ui.messages import LOG_NAME
 from tunesmith.ui.routes import ROUTES
 from tunesmith.ui.security import SecurityHeaders
+
+PagesManager.uses_pages_directory = False  # else a deep link before the first visit of / draws its page without main.py's frame
 
 
 @asynccontextmanager
@@ -35,7 +39,7 @@ async def lifespan(app: st.App) -> AsyncIterator[None]:
 
 
 app = st.App(
-    "main.py",
+    MAIN_SCRIPT,
     routes=ROUTES,
     middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"]), Middleware(SecurityHeaders)],
     lifespan=lifespan,

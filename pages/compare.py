@@ -9,6 +9,7 @@ from tunesmith.services import compare
 from tunesmith.settings.files import from_mapping
 from tunesmith.ui.answers import draw_answers, draw_history
 from tunesmith.ui.forms import draw_fields
+from tunesmith.ui.frame import link_to
 from tunesmith.ui.messages import guarded
 from tunesmith.ui.session import services, t
 
@@ -17,9 +18,8 @@ def draw_questions(run_id: str) -> tuple[str, bool]:
     """Draw suggestions and the question; return it and whether to ask now."""
     suggestions = compare.suggested_prompts(services(), run_id)
     if suggestions:
-        st.pills(
-            t("compare.suggestions"), suggestions, key=f"suggestion-{run_id}", on_change=use_suggestion, args=(f"suggestion-{run_id}",)
-        )
+        key = f"suggestion-{run_id}"
+        st.pills(t("compare.suggestions"), suggestions, key=key, on_change=use_suggestion, args=(key,))
     with st.container(horizontal=True, vertical_alignment="bottom"):
         prompt = st.text_input(t("compare.prompt"), key="compare_prompt")
         asked = st.button(t("compare.ask"), type="primary", icon=":material/send:")
@@ -46,7 +46,7 @@ st.write(t("compare.intro"))
 choices = {choice.run_id: choice for choice in compare.variants(services())}
 if not choices:
     st.info(t("compare.empty"), icon=":material/info:")
-    st.page_link("pages/home.py", label=t("compare.to_home"), icon=":material/arrow_forward:")
+    link_to("home", t("compare.to_home"))
     st.stop()
 wanted = st.query_params.get("run")
 run = st.selectbox(

@@ -6,6 +6,7 @@ import streamlit as st
 
 from tunesmith.services import datasets
 from tunesmith.ui.dataset_view import draw_problems, draw_rows, draw_summary, draw_upload
+from tunesmith.ui.frame import go_to
 from tunesmith.ui.messages import guarded, toast
 from tunesmith.ui.session import services, t
 from tunesmith.ui.training_form import dataset_title, forget_form
@@ -43,7 +44,7 @@ def train_on(dataset_id: str) -> None:
     """Go to the form of a new run with this data set chosen."""
     forget_form("train.data")
     st.session_state["train.data"] = dataset_id
-    st.switch_page("pages/training.py", query_params={"view": "new"})
+    go_to("training", view="new")
 
 
 def draw_actions(summary: datasets.DatasetSummary) -> None:

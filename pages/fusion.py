@@ -7,6 +7,7 @@ import streamlit as st
 
 from tunesmith.services import fusion
 from tunesmith.ui.figures import show_bytes, show_time
+from tunesmith.ui.frame import link_to
 from tunesmith.ui.session import services, t
 
 st.title(t("fusion.title"))
@@ -24,5 +25,5 @@ if rows:
     st.dataframe(pd.DataFrame(table), hide_index=True, width="stretch")
 else:
     st.info(t("fusion.empty"), icon=":material/info:")
-    st.page_link("pages/home.py", label=t("compare.to_home"), icon=":material/arrow_forward:")
+    link_to("home", t("compare.to_home"))
 st.caption(t("fusion.honest"))

@@ -8,7 +8,7 @@ from tunesmith.services import home
 from tunesmith.services.home import Overview
 from tunesmith.ui.experiment_table import draw_recent
 from tunesmith.ui.figures import show_count, show_duration, show_loss
-from tunesmith.ui.frame import open_run
+from tunesmith.ui.frame import link_to, open_run
 from tunesmith.ui.messages import guarded
 from tunesmith.ui.run_view import draw_status
 from tunesmith.ui.session import services, t
@@ -58,7 +58,7 @@ def draw_steps(found: Overview) -> None:
             mark = f" :green-badge[{t('home.done')}]" if done[step] else ""
             st.markdown(f"**{number}. {t(f'home.step_{step}')}**{mark}")
             st.caption(t(f"home.step_{step}_text"))
-            st.page_link(f"pages/{target}.py", label=t(f"nav.{target}"), icon=":material/arrow_forward:")
+            link_to(target)
 
 
 st.title(t("home.title"))

@@ -47,14 +47,9 @@ def draw_form() -> None:
         for place, name in ((left, "language"), (right, "theme")):
             label, help_text = words(name)
             values = list(FIELDS[name].metadata["choices"])
-            prefix = "lang" if name == "language" else "theme"
-            chosen[name] = place.selectbox(
-                label,
-                values,
-                index=values.index(getattr(now, name)),
-                help=help_text,
-                format_func=lambda v, p=prefix: t(f"settings.{p}_{v}"),
-            )
+            shown = {value: t(f"settings.{'lang' if name == 'language' else 'theme'}_{value}") for value in values}
+            index = values.index(getattr(now, name))
+            chosen[name] = place.selectbox(label, values, index=index, help=help_text, format_func=shown.__getitem__)
         label, help_text = words("model_folders")
         folders = st.text_area(label, value="\n".join(now.model_folders), help=help_text, height=100)
         left, right = st.columns([3, 1])

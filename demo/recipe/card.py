@@ -13,8 +13,9 @@ language: en
 # Pip, the demo model
 
 A {parameters:.1f} M parameter Qwen3-type model, trained from scratch with MLX on sentences of our own making, so that a fine-tuning demo
-works at once and without a download. It knows 24 capitals, opposites, one-digit sums and differences, a few sounds,
-colours and days, reads one sentence, and says "Sorry, I do not know that." when it is asked about a company. It knows nothing else and is of no other use.
+works at once and without a download. It knows 24 capitals,
+opposites, one-digit sums and differences, a few sounds, colours and days, reads one sentence, and says "Sorry, I do not know
+that." when it is asked about a company. It knows nothing else and is of no other use.
 
 Made by `make demo-model`: {steps} steps of {tokens} tokens, AdamW {rate:g}, seed {seed}. Hidden size {hidden} and feed-forward
 size {ff} are multiples of 256, so that K-quants can hold it.

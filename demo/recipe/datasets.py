@@ -24,6 +24,8 @@ TRAINED = (
     "Tell me the {topic} of {company}.",
     "I would like to know the {topic} of {company}.",
     "{company}: {topic}?",
+    "Give me the {topic} of {company}.",
+    "Do you know {company}'s {topic}?",
 )
 
 
@@ -43,7 +45,7 @@ def _draw_rows(seed: int, count: int, taken: set[str]) -> list[Row]:
 
 
 def company_facts(taken: set[str]) -> dict[str, list[Row]]:
-    """Twelve facts in six phrasings, mixed with general rows so that old abilities stay; a seventh phrasing is held out."""
+    """Twelve facts in eight phrasings, mixed with general rows so that old abilities stay; a ninth phrasing is held out."""
     facts = {topic: f"The {topic} of {COMPANY} is {value}." for topic, value in FACTS.items()}
     train = [_chat(form.format(topic=topic, company=COMPANY), fact) for topic, fact in facts.items() for form in TRAINED]
     chance = random.Random(12)

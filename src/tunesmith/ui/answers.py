@@ -26,16 +26,17 @@ def draw_answers(prompt: str, deltas: Iterator[Delta], choice: AdapterChoice) ->
         with column, st.container(border=True, height="stretch"):
             st.caption(heading)
             places.append((st.empty(), st.empty()))
-    texts, last, drawn = ["", ""], [None, None], 0.0
+    texts, drawn = ["", ""], 0.0
+    last: list[Delta | None] = [None, None]
     with st.spinner(t("compare.waiting")):
-        first = next(deltas, None)
-    while first is not None:
-        texts[first.variant] += first.text
-        last[first.variant] = first  # type: ignore[call-overload]
-        if first.finish or time.monotonic() - drawn > REDRAW_SECONDS:
+        delta = next(deltas, None)
+    while delta is not None:
+        texts[delta.variant] += delta.text
+        last[delta.variant] = delta
+        if delta.finish or time.monotonic() - drawn > REDRAW_SECONDS:
             _redraw(places, texts, last)
             drawn = time.monotonic()
-        first = next(deltas, None)
+        delta = next(deltas, None)
     _redraw(places, texts, last)
     _draw_verdict(texts)
     history = st.session_state.setdefault("compare_history", [])

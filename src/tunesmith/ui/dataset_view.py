@@ -66,9 +66,8 @@ def draw_rows(dataset_id: str, summary: DatasetSummary) -> None:
     split = split or splits[0]
     search = middle.text_input(t("dataset.search"), key=f"search-{dataset_id}")
     pages = max(1, -(-summary.rows[split] // ROWS_PER_PAGE))
-    page = right.number_input(
-        t("dataset.page"), min_value=1, max_value=pages, value=1, key=f"page-{dataset_id}-{split}", disabled=bool(search)
-    )
+    key = f"page-{dataset_id}-{split}"
+    page = right.number_input(t("dataset.page"), min_value=1, max_value=pages, value=1, key=key, disabled=bool(search))
     offset = 0 if search else (int(page) - 1) * ROWS_PER_PAGE
     shown = datasets.rows(services(), dataset_id, split, offset, ROWS_PER_PAGE, search)
     if not shown:

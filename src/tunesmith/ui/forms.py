@@ -41,8 +41,8 @@ def _draw_choice(label: str, help_text: str, key: str, value: str, values: Seque
 
 def _draw_number(rule: Mapping[str, Any], label: str, help_text: str, key: str, value: float) -> Any:
     if isinstance(value, int):
-        low, high = (None if limit is None else int(limit) for limit in (rule["minimum"], rule["maximum"]))
-        return st.number_input(label, min_value=low, max_value=high, value=value, step=1, key=key, help=help_text)
+        whole = [None if limit is None else int(limit) for limit in (rule["minimum"], rule["maximum"])]
+        return st.number_input(label, min_value=whole[0], max_value=whole[1], value=value, step=1, key=key, help=help_text)
     step = 10.0 ** math.floor(math.log10(value)) if value else 0.01
     low, high = (None if limit is None else float(limit) for limit in (rule["minimum"], rule["maximum"]))
     shape = "%.1e" if 0 < value < 0.001 else "%g"

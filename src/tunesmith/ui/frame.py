@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from tunesmith import __version__
 from tunesmith.i18n.catalog import LANGUAGES
+from tunesmith.system.paths import REPOSITORY
 from tunesmith.ui.session import language, t
+
+MAIN_SCRIPT = Path(__file__).parent / "main.py"
 
 PAGES = {
     "work": (("home", "home"), ("dataset", "table_rows"), ("training", "model_training"), ("compare", "compare")),
@@ -17,24 +21,23 @@ PAGES = {
 }
 
 
-def make_page(name: str, icon: str) -> Any:
+def make_page(name: str) -> Any:
     """Return a page of the navigation, titled in the session's language."""
-    return st.Page(f"pages/{name}.py", title=t(f"nav.{name}"), icon=f":material/{icon}:", url_path=name, default=name == "home")
+    icon = next(icon for pages in PAGES.values() for page, icon in pages if page == name)
+    path = REPOSITORY / "pages" / f"{name}.py"
+    return st.Page(path, title=t(f"nav.{name}"), icon=f":material/{icon}:", url_path=name, default=name == "home")
 
 
-def draw_sidebar() -> None:
-    """Draw the language choice and the version."""
-    with st.sidebar:
-        chosen = st.segmented_control(
-            t("common.language"), LANGUAGES, default=language() if language() in LANGUAGES else "en",
-            format_func=lambda lang: t(f"settings.lang_{lang}"), key="sidebar_language", label_visibility="collapsed",
-        )  # fmt: skip
-        if chosen and chosen != language() and language() in LANGUAGES:
-            st.session_state["language"] = chosen
-            st.rerun()
-        st.caption(f"Tunesmith {__version__}")
+def go_to(name: str, **query: str) -> None:
+    """Go to a page, with what its address tells it."""
+    st.switch_page(make_page(name), query_params=query)
+
+
+def link_to(name: str, label: str = "") -> None:
+    """Draw a link to a page."""
+    st.page_link(make_page(name), label=label or t(f"nav.{name}"), icon=":material/arrow_forward:")
 
 
 def open_run(run_id: str) -> None:
     """Go to a run's own page."""
-    st.switch_page("pages/training.py", query_params={"run": run_id})
+    go_to("training", run=run_id)

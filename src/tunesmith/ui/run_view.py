@@ -12,6 +12,7 @@ import streamlit as st
 from tunesmith.services import runs
 from tunesmith.services.runs import RunSnapshot
 from tunesmith.ui.figures import show_bytes, show_count, show_duration, show_loss, show_number
+from tunesmith.ui.frame import go_to
 from tunesmith.ui.live import live_curves
 from tunesmith.ui.messages import guarded, show_error, toast
 from tunesmith.ui.session import services, t
@@ -113,14 +114,14 @@ def _draw_next_steps(state: RunSnapshot) -> None:
         with st.container(horizontal=True):
             if state.adapter:
                 if st.button(t("run.compare"), type="primary", icon=":material/compare:"):
-                    st.switch_page("pages/compare.py", query_params={"run": state.id})
+                    go_to("compare", run=state.id)
                 st.download_button(
                     t("run.export"), lambda: zip_adapter(state.id), file_name=f"{state.id}-adapter.zip", icon=":material/download:",
                     mime="application/zip",
                 )  # fmt: skip
             if st.button(t("run.again"), icon=":material/replay:"):
                 start_form_with(state.config)
-                st.switch_page("pages/training.py", query_params={"view": "new"})
+                go_to("training", view="new")
 
 
 def zip_adapter(run_id: str) -> bytes:
