@@ -11,15 +11,12 @@ from contextlib import asynccontextmanager
 import streamlit as st
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from streamlit.runtime.pages_manager import PagesManager
 
 from tunesmith.services.context import open_services
 from tunesmith.ui.frame import MAIN_SCRIPT
 from tunesmith.ui.messages import LOG_NAME
 from tunesmith.ui.routes import ROUTES
 from tunesmith.ui.security import SecurityHeaders
-
-PagesManager.uses_pages_directory = False  # else a deep link before the first visit of / draws its page without main.py's frame
 
 
 @asynccontextmanager

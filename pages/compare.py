@@ -20,9 +20,9 @@ def draw_questions(run_id: str) -> tuple[str, bool]:
     if suggestions:
         key = f"suggestion-{run_id}"
         st.pills(t("compare.suggestions"), suggestions, key=key, on_change=use_suggestion, args=(key,))
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    with st.form("ask", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
         prompt = st.text_input(t("compare.prompt"), key="compare_prompt")
-        asked = st.button(t("compare.ask"), type="primary", icon=":material/send:")
+        asked = st.form_submit_button(t("compare.ask"), type="primary", icon=":material/send:")
     return prompt, asked or st.session_state.pop("compare_now", False)
 
 

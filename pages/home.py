@@ -18,21 +18,20 @@ def draw_active() -> None:
     """Draw the run that is going on; renews itself."""
     with guarded():
         found = home.overview(services())
-        with st.container(border=True, height="stretch"):
-            st.markdown(f"##### {t('home.running_now')}")
-            if found.active is None:
-                st.caption(t("home.nothing_running"))
-            else:
-                state = found.active
-                draw_status(state.status)
-                st.markdown(f"**{state.name}**")
-                line = t("home.loss_line", loss=show_loss(state.train_loss), step=show_count(state.step), iters=show_count(state.iters))
-                st.progress(state.progress, text=line)
-                st.caption(f"{t('run.eta')}: {show_duration(state.eta_seconds)}")
-                if st.button(t("common.open"), key="open_active"):
-                    open_run(state.id)
-            if found.queued:
-                st.caption(t("home.waiting", n=len(found.queued)))
+        st.markdown(f"##### {t('home.running_now')}")
+        if found.active is None:
+            st.caption(t("home.nothing_running"))
+        else:
+            state = found.active
+            draw_status(state.status)
+            st.markdown(f"**{state.name}**")
+            line = t("home.loss_line", loss=show_loss(state.train_loss), step=show_count(state.step), iters=show_count(state.iters))
+            st.progress(state.progress, text=line)
+            st.caption(f"{t('run.eta')}: {show_duration(state.eta_seconds)}")
+            if st.button(t("common.open"), key="open_active"):
+                open_run(state.id)
+        if found.queued:
+            st.caption(t("home.waiting", n=len(found.queued)))
 
 
 def draw_demo(found: Overview) -> None:
@@ -51,11 +50,12 @@ def draw_demo(found: Overview) -> None:
 def draw_steps(found: Overview) -> None:
     """Draw the three steps; those that were done are ticked."""
     st.markdown(f"##### {t('home.next_steps')}")
-    done = {"data": bool(found.recent), "train": bool(found.recent), "compare": False}
+    done = {"data": bool(found.recent), "train": found.has_adapter, "compare": bool(st.session_state.get("compare_history"))}
+    following = next((step for step, finished in done.items() if not finished), "")
     targets = {"data": "dataset", "train": "training", "compare": "compare"}
     for number, (place, (step, target)) in enumerate(zip(st.columns(3), targets.items(), strict=True), start=1):
         with place, st.container(border=True, height="stretch"):
-            mark = f" :green-badge[{t('home.done')}]" if done[step] else ""
+            mark = f" :green-badge[{t('home.done')}]" if done[step] else f" :blue-badge[{t('home.next')}]" if step == following else ""
             st.markdown(f"**{number}. {t(f'home.step_{step}')}**{mark}")
             st.caption(t(f"home.step_{step}_text"))
             link_to(target)
@@ -67,7 +67,7 @@ overview = home.overview(services())
 left, right = st.columns([3, 2])
 with left:
     draw_demo(overview)
-with right:
+with right, st.container(border=True, height="stretch"):
     st.fragment(draw_active, run_every=2.0)()
 draw_steps(overview)
 st.markdown(f"##### {t('home.recent')}")

@@ -31,7 +31,7 @@ def save(**changes: object) -> None:
     except UserError as error:
         show_error(error)
         return
-    restart = (before.data_folder, before.port, before.theme) != (after.data_folder, after.port, after.theme)
+    restart = (before.data_folder, before.port) != (after.data_folder, after.port)
     st.session_state.pop("language", None)
     st.session_state.pop("sidebar_language", None)
     toast(t("settings.saved_restart") if restart else t("settings.saved"))
@@ -86,8 +86,9 @@ def draw_computer() -> None:
         (t("settings.memory"), t("common.of", part=show_bytes(now.memory_available_bytes), whole=show_bytes(now.memory_total_bytes))),
         (t("settings.disk"), show_bytes(now.disk_free_bytes)),
     )
-    for place, (label, value) in zip(st.columns(len(tiles)), tiles, strict=True):
-        place.metric(label, value, border=True, height="stretch")
+    for pair in (tiles[:2], tiles[2:]):
+        for place, (label, value) in zip(st.columns(2), pair, strict=True):
+            place.metric(label, value, border=True, height="stretch")
     versions = " · ".join(f"{name} {number}" for name, number in now.versions.items() if number)
     lines = (f"{t('settings.chip')}: {now.chip}", f"{t('settings.memory_process')}: {show_bytes(now.process_memory_bytes)}",
              f"{t('settings.data_dir')}: `{now.data_dir}`", f"{t('settings.versions')}: Python {now.python} · {versions}")  # fmt: skip

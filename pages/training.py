@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from tunesmith.services import experiments, training
+from tunesmith.ui.figures import show_time
 from tunesmith.ui.frame import open_run
 from tunesmith.ui.run_view import draw_run
 from tunesmith.ui.session import services, t
@@ -29,7 +30,7 @@ def draw_runs() -> None:
     if not rows:
         st.info(t("training.no_run"), icon=":material/info:")
         return
-    names = {row.id: f"{row.name} — {t(f'status.{row.status}')}, {row.id}" for row in rows}
+    names = {row.id: t("training.run_label", name=row.name, time=show_time(row.created_at)) for row in rows}
     asked = st.query_params.get("run")
     if asked is not None and asked not in names:
         draw_run(asked)  # says that there is none

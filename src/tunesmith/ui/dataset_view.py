@@ -14,7 +14,7 @@ from tunesmith.ui.messages import show_error, toast
 from tunesmith.ui.session import language, services, t
 
 ROWS_PER_PAGE = 5
-AVATARS = {"user": "user", "assistant": "assistant", "system": ":material/settings:", "tool": ":material/build:"}
+AVATARS = {"user": ":material/person:", "assistant": ":material/smart_toy:", "system": ":material/settings:", "tool": ":material/build:"}
 
 
 def draw_upload() -> None:
@@ -49,8 +49,9 @@ def draw_summary(report: DatasetReport) -> None:
         (t("dataset.duplicates"), show_count(report.duplicates)),
         (t("dataset.median"), t("dataset.characters", n=show_count(report.characters_median))),
     ]
-    for place, (label, value) in zip(st.columns(len(tiles)), tiles, strict=True):
-        place.metric(label, value)
+    with st.container(horizontal=True, gap="large"):
+        for label, value in tiles:
+            st.metric(label, value, width="content")
 
 
 def draw_rows(dataset_id: str, summary: DatasetSummary) -> None:
@@ -59,7 +60,7 @@ def draw_rows(dataset_id: str, summary: DatasetSummary) -> None:
     if not splits:
         st.caption(t("dataset.no_rows"))
         return
-    left, middle, right = st.columns([2, 3, 1], vertical_alignment="bottom")
+    left, middle, right = st.columns([3, 3, 1.2], vertical_alignment="bottom")
     split = left.segmented_control(
         t("dataset.rows"), splits, default=splits[0], format_func=lambda name: t(f"dataset.split_{name}"), key=f"split-{dataset_id}"
     )

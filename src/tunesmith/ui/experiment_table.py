@@ -10,6 +10,7 @@ import streamlit as st
 from tunesmith.services.experiments import ExperimentRow
 from tunesmith.ui.figures import show_duration, show_time
 from tunesmith.ui.frame import open_run
+from tunesmith.ui.run_view import STATUS_LOOK
 from tunesmith.ui.session import t
 
 
@@ -17,8 +18,8 @@ def as_frame(rows: Sequence[ExperimentRow]) -> pd.DataFrame:
     """Return the rows with headings in the session's language."""
     return pd.DataFrame(
         {
-            t("experiments.status"): [t(f"status.{r.status}") for r in rows],
             t("experiments.name"): [r.name for r in rows],
+            t("experiments.status"): [[t(f"status.{r.status}")] for r in rows],
             t("experiments.model"): [r.model for r in rows],
             t("experiments.method"): [r.method for r in rows],
             t("experiments.curve"): [r.sparkline for r in rows],
@@ -33,13 +34,23 @@ def as_frame(rows: Sequence[ExperimentRow]) -> pd.DataFrame:
 def draw_table(rows: Sequence[ExperimentRow], key: str) -> ExperimentRow | None:
     """Draw the table and return the selected row."""
     columns = {
+        t("experiments.status"): st.column_config.MultiselectColumn(
+            options=[t(f"status.{status}") for status in STATUS_LOOK], color=[colour for colour, _ in STATUS_LOOK.values()], width=110
+        ),
         t("experiments.curve"): st.column_config.LineChartColumn(width="small"),
         t("experiments.name"): st.column_config.TextColumn(width="medium"),
-        t("experiments.final_loss"): st.column_config.NumberColumn(format="%.4f"),
-        t("experiments.best_loss"): st.column_config.NumberColumn(format="%.4f"),
+        t("experiments.final_loss"): st.column_config.NumberColumn(format="%.3f"),
+        t("experiments.best_loss"): st.column_config.NumberColumn(format="%.3f"),
     }
     chosen = st.dataframe(
-        as_frame(rows), hide_index=True, width="stretch", column_config=columns, on_select="rerun", selection_mode="single-row", key=key
+        as_frame(rows),
+        hide_index=True,
+        width="stretch",
+        column_config=columns,
+        on_select="rerun",
+        selection_mode="single-row",
+        key=key,
+        placeholder=t("common.none"),
     )
     indices = chosen["selection"]["rows"]
     return rows[indices[0]] if indices and indices[0] < len(rows) else None

@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from tunesmith.i18n.catalog import field_words
+from tunesmith.i18n.catalog import field_words, has
 from tunesmith.ui.session import language, t
 
 Options = Mapping[str, tuple[Sequence[str], Callable[[str], str]]]  # kind -> (values, how a value is shown)
@@ -19,18 +19,23 @@ def draw_field(config: Any, field: dataclasses.Field[Any], prefix: str, options:
     """Draw one field's widget and return its value; what a person typed stays under `<prefix>.<field>` in the session."""
     rule, value = field.metadata, getattr(config, field.name)
     label, help_text = field_words(type(config).__name__, field, language())
-    if rule["unit"]:
+    if rule["unit"] and t(f"unit.{rule['unit']}").lower() not in label.lower():
         label = f"{label} ({t('unit.' + rule['unit'])})"
     key = f"{prefix}.{field.name}"
     if rule["kind"] in options:
         return _draw_choice(label, help_text, key, value, *options[rule["kind"]])
     if rule["choices"]:
-        return _draw_choice(label, help_text, key, value, rule["choices"], str)
+        return _draw_choice(label, help_text, key, value, rule["choices"], show_choice)
     if isinstance(value, bool):
         return st.toggle(label, value=value, key=key, help=help_text)
     if isinstance(value, int | float):
         return _draw_number(rule, label, help_text, key, value)
     return st.text_input(label, value=value, key=key, help=help_text)
+
+
+def show_choice(value: str) -> str:
+    """Return the words of one of a setting's choices; names that need none stand for themselves."""
+    return t(f"choice.{value}") if has(f"choice.{value}") else value
 
 
 def _draw_choice(label: str, help_text: str, key: str, value: str, values: Sequence[str], show: Callable[[str], str]) -> Any:

@@ -10,9 +10,11 @@ import streamlit as st
 from tunesmith import __version__
 from tunesmith.i18n.catalog import LANGUAGES
 from tunesmith.system.paths import REPOSITORY
-from tunesmith.ui.session import language, t
+from tunesmith.ui.session import language, services, t
+from tunesmith.ui.theme import apply_theme
 
 MAIN_SCRIPT = Path(__file__).parent / "main.py"
+LOGO = Path(__file__).parent / "assets" / "logo.svg"
 
 PAGES = {
     "work": (("home", "home"), ("dataset", "table_rows"), ("training", "model_training"), ("compare", "compare")),
@@ -26,6 +28,22 @@ def make_page(name: str) -> Any:
     icon = next(icon for pages in PAGES.values() for page, icon in pages if page == name)
     path = REPOSITORY / "pages" / f"{name}.py"
     return st.Page(path, title=t(f"nav.{name}"), icon=f":material/{icon}:", url_path=name, default=name == "home")
+
+
+def draw_sidebar() -> None:
+    """Draw the logo, the language choice and the version."""
+    st.logo(str(LOGO), size="large")
+    with st.sidebar:
+        now = language() if language() in LANGUAGES else "en"
+        chosen = st.segmented_control(
+            t("common.language"), LANGUAGES, default=now, format_func=lambda lang: t(f"settings.lang_{lang}"), key="sidebar_language",
+            label_visibility="collapsed",
+        )  # fmt: skip
+        if chosen and chosen != language() and language() in LANGUAGES:
+            st.session_state["language"] = chosen
+            st.rerun()
+        st.caption(f"Tunesmith {__version__}")
+        apply_theme(services().settings.theme, [name for pages in PAGES.values() for name, _ in pages])
 
 
 def go_to(name: str, **query: str) -> None:

@@ -79,12 +79,11 @@ def _draw_figures(state: RunSnapshot) -> None:
         st.metric(t("run.loss"), show_loss(state.train_loss), delta=note, delta_color="off", delta_arrow="off", border=True)
     best = t("run.best", loss=show_loss(state.best_val_loss)) if state.best_val_loss is not None else None
     pace = t("run.step_time", n=show_number(state.seconds_per_step, 2)) if state.seconds_per_step else None
-    speed = t("run.tokens_per_second", n=show_count(state.tokens_per_second)) if state.tokens_per_second else t("common.none")
-    left = f"{t('run.eta')}: {show_duration(state.eta_seconds)}" if state.active else None
+    left = t("run.left", time=show_duration(state.eta_seconds)) if state.active and state.eta_seconds is not None else None
     tiles = (
         (t("run.val_loss"), show_loss(state.val_loss), best),
         (t("run.elapsed"), show_duration(state.elapsed_seconds), left),
-        (t("run.speed"), speed, pace),
+        (t("run.speed"), show_count(state.tokens_per_second), pace),
         (t("run.memory"), show_bytes(state.peak_memory_bytes), None),
     )
     for place, (label, value, note) in zip(rest, tiles, strict=True):
@@ -161,4 +160,4 @@ def _draw_samples(samples: list[dict[str, Any]]) -> None:
         row = grid.setdefault(sample["prompt"], {t("run.sample_prompt"): sample["prompt"], t("run.sample_expected"): sample["expected"]})
         if sample["step"] in shown:
             row[t("run.sample_step", step=sample["step"])] = sample["text"]
-    st.dataframe(pd.DataFrame(list(grid.values())), hide_index=True, width="stretch", row_height=44)
+    st.table(pd.DataFrame(list(grid.values())), border="horizontal", hide_index=True)

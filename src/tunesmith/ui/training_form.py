@@ -91,18 +91,19 @@ def _preview(config: TrainConfig, store: str) -> training.RunPreview:
 def draw_preview(config: TrainConfig) -> bool:
     """Draw what the run would do; return whether it may start."""
     with st.container(border=True):
-        st.markdown(f"##### {t('training.preview')}")
         with st.spinner(t("training.counting")):
             found = _preview(config, str(services().data_dir))
+        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+            st.markdown(f"##### {t('training.preview')}")
+            if found.problems:
+                st.badge(t("training.not_ready"), color="red", icon=":material/block:")
+            else:
+                st.badge(t("training.ready"), color="green", icon=":material/check_circle:")
         for problem in found.problems:
             show_error(problem)
         for warning in found.warnings:
             st.warning(describe(warning), icon=":material/warning:")
         _draw_figures(found)
-        if found.problems:
-            st.caption(t("training.not_ready"))
-        else:
-            st.success(t("training.ready"), icon=":material/check_circle:")
     return not found.problems
 
 

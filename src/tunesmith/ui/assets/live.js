@@ -64,23 +64,34 @@ function draw(state) {
     marker: { size: 4 },
   }));
   const axis = { gridcolor: grid, zerolinecolor: grid, linecolor: grid, automargin: true, tickfont: { size: 11 } };
-  const title = (name, x, y) => ({
-    text: data.words[name], x, y, xref: "paper", yref: "paper", showarrow: false, xanchor: "left", yanchor: "bottom", font: { size: 13, color: text },
-  });
+  // One column on a narrow screen, else two: [left, right, bottom, top] of each panel as shares of the plot.
+  const narrow = root.clientWidth < 640;
+  const places = narrow
+    ? [[0, 1, 0.79, 0.975], [0, 1, 0.53, 0.715], [0, 1, 0.27, 0.455], [0, 1, 0.02, 0.195]]
+    : [[0, 0.46, 0.57, 0.95], [0.54, 1, 0.57, 0.95], [0, 0.46, 0.02, 0.4], [0.54, 1, 0.02, 0.4]];
   const layout = {
-    uirevision: "keep", height: 560, margin: { l: 48, r: 16, t: 28, b: 40 }, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    font: { color: text, family: colour("--st-font", "sans-serif") }, grid: { rows: 2, columns: 2, pattern: "independent", xgap: 0.14, ygap: 0.28 },
-    legend: { x: 0.43, y: 1, xanchor: "right", yanchor: "top", bgcolor: "rgba(0,0,0,0)" }, hovermode: "x unified",
-    hoverlabel: { bgcolor: colour("--st-secondary-background-color", "#f0f2f8"), font: { color: text } },
-    annotations: [title("loss", 0, 1.01), title("learning_rate", 0.57, 1.01), title("tokens_per_second", 0, 0.44), title("peak_memory_gb", 0.57, 0.44)],
-    yaxis: { ...axis, type: root.querySelector(".log").checked ? "log" : "linear" },
+    uirevision: "keep", height: narrow ? 900 : 560, margin: { l: 48, r: 12, t: 8, b: 40 },
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: text, family: colour("--st-font", "sans-serif") },
+    legend: { x: places[0][1], y: places[0][3], xanchor: "right", yanchor: "top", bgcolor: "rgba(0,0,0,0)" }, hovermode: "x unified",
+    hoverlabel: { bgcolor: colour("--st-secondary-background-color", "#f0f2f8"), font: { color: text } }, annotations: [],
   };
-  for (const n of ["", "2", "3", "4"]) {
-    layout["xaxis" + n] = { ...axis, title: n === "3" || n === "4" ? { text: data.words.step, font: { size: 12 } } : undefined };
-    layout["yaxis" + n] = { ...axis, ...(layout["yaxis" + n] ?? {}) };
-  }
+  ["loss", "learning_rate", "tokens_per_second", "peak_memory_gb"].forEach((name, index) => {
+    const n = index ? String(index + 1) : "";
+    const [left, right, bottom, top] = places[index];
+    const lowest = index > 1 || narrow;
+    layout["xaxis" + n] = {
+      ...axis, domain: [left, right], anchor: "y" + n, rangemode: "tozero",
+      title: lowest && (index === 3 || !narrow) ? { text: data.words.step, font: { size: 12 }, standoff: 6 } : undefined,
+    };
+    layout["yaxis" + n] = { ...axis, domain: [bottom, top], anchor: "x" + n, rangemode: index > 1 ? "tozero" : "normal" };
+    layout.annotations.push({
+      text: `<b>${data.words[name]}</b>`, x: left, y: top, xref: "paper", yref: "paper", showarrow: false, xanchor: "left", yanchor: "bottom",
+      yshift: 3, font: { size: 13, color: text },
+    });
+  });
+  layout.yaxis.type = root.querySelector(".log").checked ? "log" : "linear";
   layout.yaxis2.exponentformat = "e";
-  layout.yaxis4.rangemode = "tozero";
+  plot.style.height = `${layout.height}px`;
   Plotly.react(plot, traces, layout, { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"] });
 }
 

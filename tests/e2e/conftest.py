@@ -1,0 +1,129 @@
+"""The real server and a real browser."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+SCREENSHOTS = Path(__file__).parent / "screenshots"
+CHROMIUM = next((p for p in map(Path, ("/usr/bin/chromium", "/usr/bin/google-chrome", "/usr/bin/chromium-browser")) if p.exists()), None)
+OWN = ("http://127.0.0.1", "data:", "blob:")
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync",
+]  # fmt: skip
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Server:
+    """`streamlit run app.py` on a free port with a data folder of its own."""
+
+    def __init__(self, data_dir: Path, log: Path) -> None:
+        self.data_dir, self.port, self._log = data_dir, free_port(), log
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        environment = os.environ | {"TUNESMITH_DATA_DIR": str(self.data_dir)}
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(self.port)],
+                cwd=ROOT, env=environment, stdout=log, stderr=log,
+            )  # fmt: skip
+        deadline = time.monotonic() + 60
+        while not self._answers():
+            assert self.process.poll() is None, self._log.read_text()
+            assert time.monotonic() < deadline, "the server does not answer"
+            time.sleep(0.1)
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.address}/health", timeout=2) as reply:
+                return bool(reply.status == 200)
+        except OSError:
+            return False
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path / "data", tmp_path / "server.log")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Watched:
+    """A browser tab whose console errors and requests to other hosts are noted."""
+
+    def __init__(self, context: BrowserContext) -> None:
+        self.page: Page = context.new_page()
+        self.console_errors: list[str] = []
+        self.foreign: list[str] = []
+        self.page.on("console", lambda m: self.console_errors.append(m.text) if m.type == "error" else None)
+        self.page.on("pageerror", lambda e: self.console_errors.append(str(e)))
+        self.page.on(
+            "request", lambda r: self.foreign.append(r.url) if not r.url.startswith(("http://127.0.0.1", "data:", "blob:")) else None
+        )
+
+    def shoot(self, name: str) -> None:
+        """Keep a picture of the whole page: Streamlit scrolls inside, so the window is made as high as the content."""
+        SCREENSHOTS.mkdir(exist_ok=True)
+        size = self.page.viewport_size or {"width": 1280, "height": 800}
+        height = self.page.evaluate("() => document.querySelector('[data-testid=stMain]')?.scrollHeight ?? 800")
+        self.page.set_viewport_size({"width": size["width"], "height": max(size["height"], min(int(height), 2600))})
+        self.page.wait_for_timeout(600)
+        self.page.screenshot(path=str(SCREENSHOTS / f"{name}.png"))
+        self.page.set_viewport_size(size)
+
+
+@pytest.fixture
+def open_tab(browser: Browser) -> Iterator[Callable[..., Watched]]:
+    contexts: list[BrowserContext] = []
+
+    def open_one(width: int = 1280, height: int = 800, dark: bool = False, locale: str = "en-US") -> Watched:
+        context = browser.new_context(viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light", locale=locale)
+        contexts.append(context)
+        return Watched(context)
+
+    yield open_one
+    for context in contexts:
+        context.close()
