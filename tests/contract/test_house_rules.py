@@ -77,8 +77,7 @@ def test_every_file_says_what_it_does() -> None:
 
 def test_pages_never_import_the_engine(data_dir: Path) -> None:
     environment = os.environ | {"TUNESMITH_DATA_DIR": str(data_dir)}
-    result = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", RENDER_EVERY_PAGE], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200, check=False
-    )  # fmt: skip
+    command = [sys.executable, "-W", "ignore", "-c", RENDER_EVERY_PAGE]
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200, check=False)
     assert result.returncode == 0, result.stderr[-3000:]
     assert result.stdout.strip().splitlines()[-1] == "[]"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import os
@@ -58,7 +59,8 @@ class HostClient:
         with self._lock:
             process, self._process = self._process, None
         if process is not None and process.stdin is not None:
-            process.stdin.close()
+            with contextlib.suppress(OSError):
+                process.stdin.close()
             try:
                 process.wait(timeout=5)
             except subprocess.TimeoutExpired:
@@ -108,11 +110,14 @@ class HostClient:
 
     def _read(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
+        assert process.stdin is not None
         for line in process.stdout:
             answer = orjson.loads(line)
             if waiting := self._waiting.get(answer["id"]):
                 waiting.put(answer)
         process.stdout.close()
         process.wait()
+        with contextlib.suppress(OSError):  # what was still to be written has no reader
+            process.stdin.close()
         for waiting in list(self._waiting.values()):
             waiting.put({"error": UserError("host_died", log=str(self._log_path)).as_record()})

@@ -1,0 +1,111 @@
+"""The helper process: streams, cancels, counts, survives errors, and dies with its parent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tunesmith.errors import UserError
+from tunesmith.inference.client import HostClient
+from tunesmith.inference.sampling import Sampling
+from tunesmith.system.paths import DEMO_DATA, DEMO_MODEL
+
+QUESTION = [{"role": "user", "content": "What is the capital of Japan?"}]
+RULES = {"max_seq_length": 128, "mask_prompt": True, "validation_share": 0.1, "seed": 0}
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[HostClient]:
+    client = HostClient(tmp_path / "inference.log")
+    yield client
+    client.close()
+
+
+def answer(host: HostClient, sampling: Sampling = Sampling()) -> str:  # noqa: B008 - frozen
+    return "".join(d.text for d in host.stream(DEMO_MODEL, [None], QUESTION, sampling)).strip()
+
+
+def test_it_answers_in_pieces_and_again(host: HostClient) -> None:
+    deltas = list(host.stream(DEMO_MODEL, [None, None], QUESTION, Sampling()))
+    assert "".join(d.text for d in deltas if d.variant == 0).strip() == "The capital of Japan is Tokyo."
+    assert [d.finish for d in deltas if d.finish] == ["stop", "stop"]
+    assert len({d.first_token_seconds for d in deltas if d.variant == 0}) == 1
+    assert answer(host) == "The capital of Japan is Tokyo."
+    assert list(host.stream(DEMO_MODEL, [None], QUESTION, Sampling(max_tokens=2)))[-1].finish == "length"
+
+
+def test_a_closed_stream_cancels(host: HostClient) -> None:
+    stream = host.stream(DEMO_MODEL, [None], QUESTION, Sampling(temperature=2.0, max_tokens=8000))
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    began = time.monotonic()
+    assert answer(host) == "The capital of Japan is Tokyo."
+    assert time.monotonic() - began < 20
+
+
+def test_sampling_repeats_with_its_seed(host: HostClient) -> None:
+    first, again, other = (answer(host, Sampling(temperature=2.0, max_tokens=30, seed=seed)) for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+def test_errors_come_back_with_their_code_and_the_host_goes_on(host: HostClient, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        list(host.stream(tmp_path, [None], QUESTION, Sampling()))
+    assert caught.value.code == "model_config_missing"
+    with pytest.raises(UserError) as caught:
+        list(host.stream(DEMO_MODEL, [tmp_path], QUESTION, Sampling()))
+    assert caught.value.code == "adapter_missing"
+    assert answer(host) == "The capital of Japan is Tokyo."
+
+
+def test_a_killed_host_is_reported_and_replaced(host: HostClient) -> None:
+    stream = host.stream(DEMO_MODEL, [None], QUESTION, Sampling(temperature=2.0, max_tokens=8000))
+    next(stream)
+    assert host._process is not None
+    os.kill(host._process.pid, signal.SIGKILL)
+    with pytest.raises(UserError) as caught:
+        list(stream)
+    assert caught.value.code == "host_died"
+    assert answer(host) == "The capital of Japan is Tokyo."
+
+
+def test_tokens_are_counted_by_the_models_own_tokenizer(host: HostClient) -> None:
+    report = host.count_tokens(DEMO_MODEL, DEMO_DATA / "company_facts", ["messages"], RULES)
+    lines = (DEMO_DATA / "company_facts" / "train.jsonl").read_text().splitlines()
+    assert report.rows == len(lines)
+    assert report.cut_rows == report.left_out_rows == 0
+    assert 0 < report.supervised_tokens < report.tokens
+    shorter = host.count_tokens(
+        DEMO_MODEL, DEMO_DATA / "company_facts", ["messages"], RULES | {"max_seq_length": report.longest_tokens - 1}
+    )
+    assert shorter.cut_rows > 0
+
+
+def test_the_host_dies_with_its_parent() -> None:
+    code = """
+import sys, pathlib, time
+from tunesmith.inference.client import HostClient
+from tunesmith.inference.sampling import Sampling
+client = HostClient(pathlib.Path("/dev/null"))
+client._process = client._start()
+print(client._process.pid, flush=True)
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        time.sleep(2)
+        parent.kill()
+    deadline = time.monotonic() + 10
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

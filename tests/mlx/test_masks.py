@@ -1,0 +1,83 @@
+"""Which tokens are learned: derived by hand from the demo model's ChatML template."""
+
+from __future__ import annotations
+
+from tunesmith.data.templates import encode_row
+from tunesmith.models.loading import LoadedModel
+
+CHAT = {
+    "messages": [
+        {"role": "system", "content": "Be short."},
+        {"role": "user", "content": "Hello!"},
+        {"role": "assistant", "content": "Hi there."},
+        {"role": "user", "content": "Who are you?"},
+        {"role": "assistant", "content": "Pip."},
+    ]
+}
+
+
+def learned_text(base: LoadedModel, row: dict[str, object], mask_prompt: bool = True) -> list[str]:
+    """Return the runs of learned tokens as text."""
+    encoded = encode_row(row, base.tokenizer, mask_prompt)
+    runs: list[list[int]] = []
+    for i, (token, learned) in enumerate(zip(encoded.ids, encoded.supervised, strict=True)):
+        if learned and (i == 0 or not encoded.supervised[i - 1]):
+            runs.append([])
+        if learned:
+            runs[-1].append(token)
+    return [base.tokenizer.decode(run) for run in runs]
+
+
+def test_every_assistant_turn_is_learned_up_to_its_end_token(base: LoadedModel) -> None:
+    assert learned_text(base, CHAT) == ["Hi there.<|im_end|>", "Pip.<|im_end|>"]
+
+
+def test_without_the_mask_everything_is_learned(base: LoadedModel) -> None:
+    (text,) = learned_text(base, CHAT, mask_prompt=False)
+    assert text.startswith("<|im_start|>system\nBe short.<|im_end|>\n<|im_start|>user")
+
+
+def test_prompt_and_completion_is_a_chat_of_two_turns(base: LoadedModel) -> None:
+    assert learned_text(base, {"prompt": "Hello!", "completion": "Hi."}) == ["Hi.<|im_end|>"]
+
+
+def test_plain_text_is_learned_whole_and_ends(base: LoadedModel) -> None:
+    encoded = encode_row({"text": "One day."}, base.tokenizer, True)
+    assert all(encoded.supervised)
+    assert base.tokenizer.decode(encoded.ids) == "One day.<|im_end|>"
+
+
+def test_japanese_survives_the_tokens(base: LoadedModel) -> None:
+    assert learned_text(base, {"prompt": "日本の首都は?", "completion": "東京です。"}) == ["東京です。<|im_end|>"]
+
+
+class Rewriting:
+    """A template that drops the reasoning of earlier turns, as some models' do."""
+
+    eos_token_id = 0
+    chat_template = "x"
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
+        del add_special_tokens
+        return [ord(c) for c in text]
+
+    def apply_chat_template(self, messages: list[dict[str, str]], add_generation_prompt: bool = False, **_: object) -> list[int]:
+        ids: list[int] = []
+        for number, message in enumerate(messages):
+            text = message["content"]
+            if message["role"] == "assistant" and number < len(messages) - 1:
+                text = text.rpartition("|")[2]
+            ids += [ord(message["role"][0].upper()), *self.encode(text), 0]
+        return ids + ([ord("A")] if add_generation_prompt else [])
+
+
+def test_a_rewriting_template_never_learns_another_turn() -> None:
+    messages = [
+        {"role": "user", "content": "q1"}, {"role": "assistant", "content": "think|a1"},
+        {"role": "user", "content": "q2"}, {"role": "assistant", "content": "hm|a2"},
+    ]  # fmt: skip
+    encoded = encode_row({"messages": messages}, Rewriting(), True)
+    learned = "".join(chr(t) for t, s in zip(encoded.ids, encoded.supervised, strict=True) if s)
+    assert learned.endswith("hm|a2\0")
+    assert "q" not in learned
+    assert "U" not in learned
