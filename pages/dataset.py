@@ -6,6 +6,7 @@ import streamlit as st
 
 from tunesmith.services import datasets
 from tunesmith.ui.dataset_view import draw_problems, draw_rows, draw_summary, draw_upload
+from tunesmith.ui.downloads import zip_files
 from tunesmith.ui.frame import go_to
 from tunesmith.ui.messages import guarded, toast
 from tunesmith.ui.session import services, t
@@ -47,6 +48,12 @@ def train_on(dataset_id: str) -> None:
     go_to("training", view="new")
 
 
+def zip_dataset(dataset_id: str) -> bytes:
+    """Return the data set's files as a zip file."""
+    folder = datasets.find_dataset(services(), dataset_id).path
+    return zip_files(dataset_id, [(path, path.name) for path in sorted(folder.glob("*.json*"))])
+
+
 def draw_actions(summary: datasets.DatasetSummary) -> None:
     """Draw what can be done with the chosen set."""
     if "sft" not in summary.methods:
@@ -54,6 +61,13 @@ def draw_actions(summary: datasets.DatasetSummary) -> None:
     with st.container(horizontal=True):
         if "sft" in summary.methods and st.button(t("dataset.train"), type="primary", icon=":material/model_training:"):
             train_on(summary.id)
+        st.download_button(
+            t("common.download"),
+            lambda: zip_dataset(summary.id),
+            file_name=f"{summary.id}.zip",
+            icon=":material/download:",
+            mime="application/zip",
+        )
         locked = services().read_only
         if not summary.shipped and st.button(t("common.delete"), icon=":material/delete:", disabled=locked):
             ask_delete(summary.id, dataset_title(summary))

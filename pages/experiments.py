@@ -53,6 +53,7 @@ def draw_undo() -> None:
             if st.button(t("common.undo"), icon=":material/undo:"):
                 del st.session_state["trashed"]
                 experiments.restore(services(), run_id)
+                toast(t("experiments.restored", name=name))
                 st.rerun()
 
 
@@ -71,6 +72,17 @@ def draw_actions(row: ExperimentRow | None) -> None:
             ask_trash(row)
 
 
+def draw_unreadable(run_ids: list[str]) -> None:
+    """Name the runs that cannot be read; each can be thrown away."""
+    st.warning(t("experiments.unreadable", names=", ".join(run_ids)), icon=":material/broken_image:")
+    with st.container(horizontal=True):
+        for run_id in run_ids:
+            if st.button(t("experiments.trash_one", name=run_id), key=f"trash-{run_id}", disabled=services().read_only):
+                experiments.trash(services(), run_id)
+                st.session_state["trashed"] = (run_id, run_id)
+                st.rerun()
+
+
 def draw_trash() -> None:
     """Draw the trash with a way back for each run."""
     with st.expander(t("experiments.trash"), icon=":material/delete:"):
@@ -81,6 +93,7 @@ def draw_trash() -> None:
                 st.write(f"{row.name} · {show_time(row.created_at)}")
                 if st.button(t("common.restore"), key=f"restore-{row.id}", disabled=services().read_only):
                     experiments.restore(services(), row.id)
+                    toast(t("experiments.restored", name=row.name))
                     st.rerun()
 
 
@@ -88,7 +101,7 @@ st.title(t("experiments.title"))
 st.write(t("experiments.intro"))
 draw_undo()
 if broken := experiments.unreadable(services()):
-    st.warning(t("experiments.unreadable", names=", ".join(broken)), icon=":material/broken_image:")
+    draw_unreadable(broken)
 if found := experiments.table(services()):
     draw_actions(draw_table(found, "experiments"))
 else:

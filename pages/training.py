@@ -7,6 +7,7 @@ import streamlit as st
 from tunesmith.services import experiments, training
 from tunesmith.ui.figures import show_time
 from tunesmith.ui.frame import open_run
+from tunesmith.ui.messages import toast
 from tunesmith.ui.run_view import draw_run
 from tunesmith.ui.session import services, t
 from tunesmith.ui.training_form import draw_form, draw_preview
@@ -21,7 +22,9 @@ def draw_new_run() -> None:
         ready = config is not None and draw_preview(config)
         if st.button(t("training.start"), type="primary", icon=":material/play_arrow:", disabled=not ready, width="stretch"):
             assert config is not None
-            open_run(training.start(services(), config))
+            run_id = training.start(services(), config)
+            toast(t("training.started"))
+            open_run(run_id)
 
 
 def draw_runs() -> None:

@@ -49,7 +49,7 @@ def draw_summary(report: DatasetReport) -> None:
         (t("dataset.duplicates"), show_count(report.duplicates)),
         (t("dataset.median"), t("dataset.characters", n=show_count(report.characters_median))),
     ]
-    with st.container(horizontal=True, gap="large"):
+    with st.container(horizontal=True, gap="medium"):
         for label, value in tiles:
             st.metric(label, value, width="content")
 

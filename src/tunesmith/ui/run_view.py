@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 
 from tunesmith.services import runs
 from tunesmith.services.runs import RunSnapshot
+from tunesmith.ui.downloads import zip_files
 from tunesmith.ui.figures import show_bytes, show_count, show_duration, show_loss, show_number
 from tunesmith.ui.frame import go_to
 from tunesmith.ui.live import live_curves
@@ -124,14 +122,10 @@ def _draw_next_steps(state: RunSnapshot) -> None:
 
 
 def zip_adapter(run_id: str) -> bytes:
-    """Return the adapter's folder as a zip file."""
+    """Return the adapter's folder and the run's settings as a zip file."""
     folder = services().store.folder(run_id)
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(folder.adapter.iterdir()):
-            archive.write(path, f"{run_id}-adapter/{path.name}")
-        archive.write(folder.config, f"{run_id}-adapter/training_config.yaml")
-    return buffer.getvalue()
+    files = [(path, path.name) for path in sorted(folder.adapter.iterdir())]
+    return zip_files(f"{run_id}-adapter", [*files, (folder.config, "training_config.yaml")])
 
 
 def _draw_details(run_id: str) -> None:
@@ -154,10 +148,12 @@ def _draw_samples(samples: list[dict[str, Any]]) -> None:
         st.caption(t("run.no_samples"))
         return
     steps = sorted({s["step"] for s in samples})
-    shown = steps if len(steps) <= 4 else [steps[0], *steps[-3:]]
-    grid: dict[str, dict[str, str]] = {}
-    for sample in samples:
-        row = grid.setdefault(sample["prompt"], {t("run.sample_prompt"): sample["prompt"], t("run.sample_expected"): sample["expected"]})
-        if sample["step"] in shown:
-            row[t("run.sample_step", step=sample["step"])] = sample["text"]
-    st.table(pd.DataFrame(list(grid.values())), border="horizontal", hide_index=True)
+    shown = steps if len(steps) <= 3 else [steps[0], *steps[-2:]]
+    prompts = {s["prompt"]: s["expected"] for s in samples}
+    answers = {(s["prompt"], s["step"]): s["text"] for s in samples}
+    for place, (prompt, expected) in zip(st.columns(len(prompts)), prompts.items(), strict=True):
+        with place, st.container(border=True, height="stretch"):
+            st.text(prompt, help=t("run.sample_help", answer=expected))
+            for step in shown:
+                st.caption(t("run.sample_step", step=show_count(step)))
+                st.text(answers.get((prompt, step), t("common.none")))
