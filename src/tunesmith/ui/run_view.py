@@ -30,9 +30,20 @@ def draw_status(status: str) -> None:
 
 
 def draw_run(run_id: str) -> None:
-    """Draw a run; while it is active, its figures renew themselves every second."""
+    """Draw a run; while it is active, its figures renew themselves every second.
+
+    Stop stands outside the parts that renew themselves: their next renewal would close its dialog.
+    """
     state = runs.snapshot(services(), run_id)
-    st.fragment(_draw_head, run_every=1.0 if state.active else None)(run_id, state.active)
+    every = 1.0 if state.active else None
+    line, action = st.columns([5, 1], vertical_alignment="center")
+    with line:
+        st.fragment(_draw_state, run_every=every)(run_id, state.active)
+    with action:
+        locked = state.status == "stopping" or services().read_only
+        if state.active and st.button(t("run.stop"), icon=":material/stop_circle:", disabled=locked, width="stretch"):
+            _ask_stop(run_id)
+    st.fragment(_draw_progress, run_every=every)(run_id)
     if not state.active:
         _draw_next_steps(state)
     st.markdown(f"##### {t('run.curves')}")
@@ -40,7 +51,7 @@ def draw_run(run_id: str) -> None:
     st.fragment(_draw_details, run_every=2.0 if state.active else None)(run_id)
 
 
-def _draw_head(run_id: str, was_active: bool) -> None:
+def _draw_state(run_id: str, was_active: bool) -> None:
     with guarded():
         state = runs.snapshot(services(), run_id)
         if was_active and not state.active:
@@ -48,10 +59,11 @@ def _draw_head(run_id: str, was_active: bool) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             draw_status(state.status)
             st.caption(f"{state.model} · {state.data} · {t('run.step', step=show_count(state.step), iters=show_count(state.iters))}")
-            if state.active:
-                st.space("stretch")
-                if st.button(t("run.stop"), icon=":material/stop_circle:", disabled=state.status == "stopping" or services().read_only):
-                    _ask_stop(run_id)
+
+
+def _draw_progress(run_id: str) -> None:
+    with guarded():
+        state = runs.snapshot(services(), run_id)
         st.progress(state.progress)
         _draw_notes(state)
         _draw_figures(state)
