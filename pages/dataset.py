@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import streamlit as st
 
 from tunesmith.services import datasets
@@ -10,7 +12,7 @@ from tunesmith.ui.downloads import zip_files
 from tunesmith.ui.frame import go_to
 from tunesmith.ui.messages import guarded, toast
 from tunesmith.ui.session import services, t
-from tunesmith.ui.training_form import dataset_title, forget_form
+from tunesmith.ui.training_form import dataset_title, present_config, start_form_with
 
 
 def ask_delete(dataset_id: str, name: str) -> None:
@@ -43,8 +45,7 @@ def draw_undo() -> None:
 
 def train_on(dataset_id: str) -> None:
     """Go to the form of a new run with this data set chosen."""
-    forget_form("train.data")
-    st.session_state["train.data"] = dataset_id
+    start_form_with(dataclasses.replace(present_config(), data=dataset_id))
     go_to("training", view="new")
 
 

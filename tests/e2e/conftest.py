@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = Path(__file__).parent / "screenshots"
@@ -91,6 +91,11 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+def _is_probe(message: ConsoleMessage) -> bool:
+    """Whether Streamlit looks for its own base path: on a deep link it first asks /page/_stcore, which is not there."""
+    return "/_stcore/" in message.location.get("url", "") and "404" in message.text
+
+
 class Watched:
     """A browser tab whose console errors and requests to other hosts are noted."""
 
@@ -98,7 +103,8 @@ class Watched:
         self.page: Page = context.new_page()
         self.console_errors: list[str] = []
         self.foreign: list[str] = []
-        self.page.on("console", lambda m: self.console_errors.append(m.text) if m.type == "error" else None)
+        self.page.on("console", lambda m: self.console_errors.append(m.text) if m.type == "error" and not _is_probe(m) else None)
+        self.page.on("response", lambda r: self.console_errors.append(f"{r.status} {r.url}") if r.status >= 400 else None)
         self.page.on("pageerror", lambda e: self.console_errors.append(str(e)))
         self.page.on(
             "request", lambda r: self.foreign.append(r.url) if not r.url.startswith(("http://127.0.0.1", "data:", "blob:")) else None

@@ -91,9 +91,3 @@ def merge_values(config: Any, *parts: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in part.items():
             merged[name] = merged[name] | value if isinstance(value, Mapping) else value
     return merged
-
-
-def forget_form(prefix: str) -> None:
-    """Drop what was typed, so that the form shows its config's values again."""
-    for key in [k for k in st.session_state if str(k).startswith(f"{prefix}.")]:
-        del st.session_state[key]

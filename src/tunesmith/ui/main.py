@@ -11,7 +11,7 @@ from pathlib import Path
 import streamlit as st
 
 from tunesmith.ui.frame import PAGES, draw_sidebar, make_page
-from tunesmith.ui.messages import guarded
+from tunesmith.ui.messages import guarded, show_toasts
 from tunesmith.ui.session import services, t
 
 st.set_page_config(page_title="Tunesmith", page_icon=str(Path(__file__).parent / "assets" / "icon.png"), layout="wide")
@@ -20,6 +20,7 @@ with guarded():
     sections = {t(f"nav.{section}"): [make_page(name) for name, _ in pages] for section, pages in PAGES.items()}
     page = st.navigation(sections)
     draw_sidebar()
+    show_toasts()
     if services().read_only:
         st.warning(t("app.read_only"), icon=":material/visibility:")
     with guarded():

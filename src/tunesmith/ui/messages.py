@@ -41,5 +41,11 @@ def guarded() -> Iterator[None]:
 
 
 def toast(words: str) -> None:
-    """Show a short confirmation that survives a rerun."""
-    st.toast(words, icon=":material/check:")
+    """Show a short confirmation at the next drawing: one that is drawn just before a rerun never reaches the browser."""
+    st.session_state.setdefault("toasts", []).append(words)
+
+
+def show_toasts() -> None:
+    """Draw the confirmations that wait."""
+    for words in st.session_state.pop("toasts", []):
+        st.toast(words, icon=":material/check:")

@@ -13,17 +13,30 @@ from tunesmith.services.datasets import DatasetSummary
 from tunesmith.settings.files import from_mapping, to_yaml
 from tunesmith.training.config import LoraParameters, TrainConfig
 from tunesmith.ui.figures import show_bytes, show_count, show_duration
-from tunesmith.ui.forms import Options, draw_fields, forget_form, merge_values
+from tunesmith.ui.forms import Options, draw_fields, merge_values
 from tunesmith.ui.messages import describe, show_error, toast
 from tunesmith.ui.session import language, services, t
 
-PREFIX = "train"
-
 
 def start_form_with(config: TrainConfig) -> None:
-    """Let the form show these settings from the next drawing on."""
-    forget_form(PREFIX)
+    """Let the form show these settings from the next drawing on: widgets with new keys, since the browser keeps old ones' values."""
+    st.session_state["train_generation"] = st.session_state.get("train_generation", 0) + 1
     st.session_state["train_initial"] = config
+
+
+def present_config() -> TrainConfig:
+    """Return what the form shows, or showed when this session last left it."""
+    config: TrainConfig = st.session_state.get("train_draft") or training.default_config(services())
+    return config
+
+
+def _open_form() -> tuple[str, TrainConfig]:
+    """Return the prefix of the form's widgets and their first values; a form that was left goes on as it was."""
+    prefix = f"train{st.session_state.get('train_generation', 0)}"
+    if f"{prefix}.iters" not in st.session_state and st.session_state.get("train_drawn") == prefix:
+        st.session_state["train_initial"] = present_config()
+    st.session_state["train_drawn"] = prefix
+    return prefix, st.session_state.setdefault("train_initial", present_config())
 
 
 def dataset_title(summary: DatasetSummary) -> str:
@@ -43,11 +56,11 @@ def _options() -> Options:
 
 def draw_form() -> TrainConfig | None:
     """Draw simple and advanced settings; return the config, None when a value is wrong (the error is shown)."""
-    initial: TrainConfig = st.session_state.get("train_initial") or training.default_config(services())
+    prefix, initial = _open_form()
     options = _options()
-    simple = draw_fields(initial, PREFIX, advanced=False, options=options)
+    simple = draw_fields(initial, prefix, advanced=False, options=options)
     with st.expander(t("training.advanced"), icon=":material/tune:"):
-        advanced = draw_fields(initial, PREFIX, advanced=True, options=options)
+        advanced = draw_fields(initial, prefix, advanced=True, options=options)
         if st.button(t("training.defaults"), icon=":material/restart_alt:"):
             start_form_with(dataclasses.replace(training.default_config(services()), model=simple["model"], data=simple["data"]))
             st.rerun()
@@ -56,6 +69,7 @@ def draw_form() -> TrainConfig | None:
     except UserError as error:
         show_error(error)
         return None
+    st.session_state["train_draft"] = config
     _draw_yaml(config)
     return config
 

@@ -92,7 +92,7 @@ function draw(state) {
   layout.yaxis.type = root.querySelector(".log").checked ? "log" : "linear";
   layout.yaxis2.exponentformat = "e";
   plot.style.height = `${layout.height}px`;
-  Plotly.react(plot, traces, layout, { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"] });
+  Plotly.react(plot, traces, layout, { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "sendChartToCloud"], plotlyServerURL: "" });
 }
 
 async function poll(state) {
