@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Response, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = Path(__file__).parent / "screenshots"
@@ -91,9 +91,9 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-def _is_probe(message: ConsoleMessage) -> bool:
+def _is_search_for_server(url: str) -> bool:
     """Whether Streamlit looks for its own base path: on a deep link it first asks /page/_stcore, which is not there."""
-    return "/_stcore/" in message.location.get("url", "") and "404" in message.text
+    return "/_stcore/" in url
 
 
 class Watched:
@@ -104,11 +104,18 @@ class Watched:
         self.console_errors: list[str] = []
         self.foreign: list[str] = []
         self.page.on("console", lambda m: self.console_errors.append(m.text) if m.type == "error" and not _is_probe(m) else None)
-        self.page.on("response", lambda r: self.console_errors.append(f"{r.status} {r.url}") if r.status >= 400 else None)
         self.page.on("pageerror", lambda e: self.console_errors.append(str(e)))
         self.page.on(
             "request", lambda r: self.foreign.append(r.url) if not r.url.startswith(("http://127.0.0.1", "data:", "blob:")) else None
         )
+
+    def _note_message(self, message: ConsoleMessage) -> None:
+        if message.type == "error" and not message.text.startswith("Failed to load resource"):  # those come with their answer
+            self.console_errors.append(message.text)
+
+    def _note_response(self, response: Response) -> None:
+        if response.status >= 400 and not _is_search_for_server(response.url):
+            self.console_errors.append(f"{response.status} {response.url}")
 
     def shoot(self, name: str) -> None:
         """Keep a picture of the whole page: Streamlit scrolls inside, so the window is made as high as the content."""

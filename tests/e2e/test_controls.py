@@ -66,7 +66,7 @@ def select_first_row(page: Page) -> None:
 def test_stop_asks_and_saves(server: Server, open_tab: OpenTab) -> None:
     tab = open_tab()
     page = go(tab, server, "training")
-    page.get_by_label(re.compile("^Steps")).fill("5000")
+    page.get_by_role("spinbutton", name="Steps").first.fill("5000")
     page.keyboard.press("Enter")
     expect(page.get_by_text(t("training.ready"))).to_be_visible(timeout=SOON)
     expect(page.get_by_text("5,000 steps")).to_be_visible(timeout=SOON)
@@ -80,9 +80,9 @@ def test_stop_asks_and_saves(server: Server, open_tab: OpenTab) -> None:
     expect(dialog).to_be_hidden(timeout=SOON)
     button(page, "run.stop").click()
     button(page.get_by_role("dialog"), "run.stop_yes").click()
-        expect(page.get_by_text(t("run.ended_cancelled"))).to_be_visible(timeout=SOON)
+    expect(page.get_by_text(t("run.ended_cancelled"))).to_be_visible(timeout=SOON)
     button(page, "run.again").click()
-    expect(page.get_by_label(re.compile("^Steps"))).to_have_value("5000", timeout=SOON)
+    expect(page.get_by_role("spinbutton", name="Steps").first).to_have_value("5000", timeout=SOON)
     assert tab.console_errors == []
 
 
@@ -176,8 +176,8 @@ def test_yaml_opens_in_the_form(server: Server, open_tab: OpenTab) -> None:
     page.keyboard.press("Control+Enter")
     page.wait_for_timeout(1000)
     button(page, "training.yaml_apply").click()
-    expect(page.get_by_label(re.compile("^Steps"))).to_have_value("77", timeout=SOON)
-    expect(page.get_by_label("LoRA rank")).to_have_value("16")
+    expect(page.get_by_role("spinbutton", name="Steps").first).to_have_value("77", timeout=SOON)
+    expect(page.get_by_role("spinbutton", name="LoRA rank").first).to_have_value("16")
     expect(page.get_by_text(t("training.changed_line", n=3, names="Steps, Learning rate, LoRA rank"))).to_be_visible(timeout=SOON)
     assert tab.console_errors == []
 
