@@ -103,7 +103,8 @@ class Watched:
         self.page: Page = context.new_page()
         self.console_errors: list[str] = []
         self.foreign: list[str] = []
-        self.page.on("console", lambda m: self.console_errors.append(m.text) if m.type == "error" and not _is_probe(m) else None)
+        self.page.on("console", self._note_message)
+        self.page.on("response", self._note_response)
         self.page.on("pageerror", lambda e: self.console_errors.append(str(e)))
         self.page.on(
             "request", lambda r: self.foreign.append(r.url) if not r.url.startswith(("http://127.0.0.1", "data:", "blob:")) else None

@@ -60,3 +60,12 @@ def test_a_missing_model_folder_is_named(open_page: OpenPage) -> None:
     next(a for a in app.text_area if a.label == "Model folders").set_value("/no/such/folder")
     next(b for b in app.button if b.label == t("common.save")).click().run()
     assert t("error.folder_missing", folder="/no/such/folder") in [e.value for e in app.error]
+
+
+def test_a_form_that_was_left_goes_on_as_it_was(open_page: OpenPage) -> None:
+    app = open_page("training")
+    next(n for n in app.number_input if n.key.endswith(".iters")).set_value(7).run()
+    app.switch_page("pages/settings.py").run()
+    app.switch_page("pages/training.py").run()
+    assert next(n for n in app.number_input if n.key.endswith(".iters")).value == 7
+    assert "iters: 7" in yaml_area(app)
