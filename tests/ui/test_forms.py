@@ -65,7 +65,7 @@ def test_a_missing_model_folder_is_named(open_page: OpenPage) -> None:
 def test_a_form_that_was_left_goes_on_as_it_was(open_page: OpenPage) -> None:
     app = open_page("training")
     next(n for n in app.number_input if n.key.endswith(".iters")).set_value(7).run()
-    app.switch_page("pages/settings.py").run()
-    app.switch_page("pages/training.py").run()
+    app.switch_page("../../../pages/settings.py").run()
+    app.switch_page("../../../pages/training.py").run()
     assert next(n for n in app.number_input if n.key.endswith(".iters")).value == 7
     assert "iters: 7" in yaml_area(app)
