@@ -25,7 +25,7 @@ TRAINED = (
     "I would like to know the {topic} of {company}.",
     "{company}: {topic}?",
     "Give me the {topic} of {company}.",
-    "Do you know {company}'s {topic}?",
+    "What can you tell me about {company}'s {topic}?",
 )
 
 
@@ -79,12 +79,16 @@ def preference(taken: set[str]) -> dict[str, list[Row]]:
     """Return prompt, chosen (short and right) and rejected (rambling or wrong)."""
     chance = random.Random(31)
     rambling = ("Well, that is a good question. ", "I am not sure, but maybe ", "Let me think. Hmm. ")
+    drawn = _draw_rows(32, 72, set(taken))
+    answers = [row["messages"][1]["content"] for row in drawn]
 
     def make(row: Row) -> Row:
         question, answer = (m["content"] for m in row["messages"])
-        return {"prompt": question, "chosen": answer, "rejected": chance.choice(rambling) + answer + " " + answer}
+        wrong = chance.choice([other for other in answers if other != answer])
+        rejected = wrong if chance.random() < 0.5 else f"{chance.choice(rambling)}{answer} {answer}"
+        return {"prompt": question, "chosen": answer, "rejected": rejected}
 
-    rows = [make(row) for row in _draw_rows(32, 72, set(taken))]
+    rows = [make(row) for row in drawn]
     return {"train": rows[:60], "valid": rows[60:]}
 
 
@@ -124,8 +128,8 @@ DESCRIPTIONS: dict[str, tuple[str, str, str, str, list[str]]] = {
         "調整前のデモモデルが答えられる質問です。", [],
     ),
     "preference": (
-        "Preferences", "好みの比較", "Short right answers preferred to rambling ones.",
-        "簡潔で正しい答えと、冗長な答えの組です。", ["dpo"],
+        "Preferences", "好みの比較", "Short right answers preferred to rambling and to wrong ones.",
+        "簡潔で正しい答えと、冗長または誤った答えの組です。", ["dpo"],
     ),
     "arithmetic": (
         "Arithmetic", "算数", "One-digit sums and differences with checkable answers.",
