@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PORT ?=
 BENCH ?= demo
+TESTS := tests/unit tests/contract tests/ui tests/mlx tests/jobs tests/e2e  # fast ones first
 
 .PHONY: run test test-all check bench demo-model clean
 
@@ -27,10 +28,10 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 test: check
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" $(TESTS)
 
 test-all: check
-	$(BIN)/pytest
+	$(BIN)/pytest $(TESTS)
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.$(BENCH)
