@@ -13,7 +13,7 @@ from tunesmith.data.templates import Encoded, encode_row
 from tunesmith.models.loading import LoadedModel
 from tunesmith.training.batches import iterate_batches, make_batch
 from tunesmith.training.config import TrainConfig
-from tunesmith.training.methods.sft import summed_loss
+from tunesmith.training.forward import Forward
 from tunesmith.training.schedule import learning_rate_at
 
 
@@ -27,18 +27,18 @@ def test_equals_mlx_lms_default_loss_on_the_same_tokens(base: LoadedModel) -> No
     rows = [Encoded(r.ids[: r.ids.index(base.tokenizer.eos_token_id, r.supervised.index(True)) + 1], r.supervised) for r in rows]
     rows = [Encoded(r.ids, r.supervised[: len(r.ids)]) for r in rows]
     batch = make_batch(rows, 128)
-    ours = summed_loss(base.model, batch).item() / batch.supervised_tokens
-    padded = mx.concatenate([batch.inputs[:, :1], batch.targets], axis=1)
+    ours = Forward().summed_loss(base.model, batch).item() / batch.supervised_tokens
+    tokens = mx.array([r.ids + [0] * (60 - len(r.ids)) for r in rows])
     lengths = mx.array([[r.supervised.index(True), len(r.ids) - 1] for r in rows])
-    theirs, count = default_loss(base.model, padded, lengths)
+    theirs, count = default_loss(base.model, tokens, lengths)
     assert count.item() == batch.supervised_tokens
     assert ours == pytest.approx(theirs.item(), rel=1e-5)
 
 
 def test_padding_changes_nothing(base: LoadedModel) -> None:
     rows = encode(base, ("Hello!", "Hi."), ("What is the capital of Norway?", "The capital of Norway is Oslo."))
-    together = summed_loss(base.model, make_batch(rows, 128)).item()
-    alone = sum(summed_loss(base.model, make_batch([row], 128)).item() for row in rows)
+    together = Forward().summed_loss(base.model, make_batch(rows, 128)).item()
+    alone = sum(Forward().summed_loss(base.model, make_batch([row], 128)).item() for row in rows)
     assert together == pytest.approx(alone, rel=1e-5)
 
 

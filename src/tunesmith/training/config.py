@@ -65,6 +65,11 @@ class TrainConfig:
         True, label="Learn answers only", group="data",
         help="The loss counts the assistant's turns only (every one of them), not the questions.",
     )  # fmt: skip
+    packing: bool = setting(
+        True, label="Pack rows", group="data", advanced=True,
+        help="Put several short rows in one line, each unseen by the others: the same loss in about half the time. "
+        "Switched off by itself for models that cannot do it exactly.",
+    )  # fmt: skip
     num_layers: int = setting(
         -1, minimum=-1, maximum=1000, unit="layers", label="Tuned layers", group="adapter", advanced=True,
         help="How many blocks get an adapter, counted from the last. -1: all.",

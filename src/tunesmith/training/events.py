@@ -31,7 +31,8 @@ class Recorder:
         self._metrics.append(record | ({"nonfinite": broken} if broken else {}))
 
     def event(self, kind: str, **facts: Any) -> None:
-        """Record something that happened: `run_started`, `sample`, `checkpoint`, `alert`, `rows_left_out`, `rows_cut`."""
+        """Record something that happened: `run_started`, `sample`, `checkpoint`, `alert`, `rows_left_out`,
+        `rows_cut`, `packing_off`."""
         self._events.append(self._stamp() | {"kind": kind} | facts)
 
     def _stamp(self) -> dict[str, Any]:

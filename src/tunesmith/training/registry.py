@@ -17,7 +17,7 @@ class Method:
     loss_path: str
 
     def loss(self) -> Callable[..., Any]:
-        """Return loss(model, batch), the sum over the supervised tokens; imports mlx."""
+        """Return loss(model, batch, forward), the sum over the supervised tokens; imports mlx."""
         module, name = self.loss_path.split(":")
         loss: Callable[..., Any] = getattr(import_module(module), name)
         return loss

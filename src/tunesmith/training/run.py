@@ -25,12 +25,13 @@ from tunesmith.training.batches import Batch, all_batches, iterate_batches
 from tunesmith.training.checkpoints import AdapterSaver
 from tunesmith.training.config import TrainConfig
 from tunesmith.training.events import Recorder
+from tunesmith.training.forward import Forward, choose_forward
 from tunesmith.training.registry import METHODS
 from tunesmith.training.samples import Probe, choose_probes
 from tunesmith.training.schedule import learning_rate_at, make_optimizer
 
 logger = logging.getLogger(__name__)
-Loss = Callable[[Any, Batch], mx.array]
+Loss = Callable[[Any, Batch, Forward], mx.array]
 SAMPLE_TOKENS = 40
 
 
@@ -53,6 +54,7 @@ class Run:
     base: LoadedModel
     rows: EncodedRows
     loss: Loss
+    forward: Forward
     optimizer: Any
     recorder: Recorder
     saver: AdapterSaver
@@ -84,6 +86,8 @@ def prepare_run(config: TrainConfig, model_path: Path, data_path: Path, run_dir:
     recorder.beat()
     rules = EncodingRules(config.max_seq_length, config.mask_prompt, config.validation_share, config.seed)
     rows = encode_dataset(data_path, method.row_kinds, base.tokenizer, rules)
+    forward, reason = choose_forward(base.model, rows.train)
+    forward = dataclasses.replace(forward, packing=forward.packing and config.packing)
     mx.random.seed(config.seed)
     keys = find_lora_keys(base.model, config.lora_parameters.keys)
     lora = dataclasses.asdict(config.lora_parameters) | {"keys": keys}
@@ -94,12 +98,15 @@ def prepare_run(config: TrainConfig, model_path: Path, data_path: Path, run_dir:
     recorder.event(
         "run_started", rows=len(rows.train), valid_rows=len(rows.valid), parameters=total, trainable_parameters=trainable,
         device=device_name(), blas=blas_name(), tokens=rows.tokens, supervised_tokens=rows.supervised_tokens,
+        packing=forward.packing, labels_only=forward.labels_only, chunked=forward.chunked,
     )  # fmt: skip
+    if reason and config.packing:
+        recorder.event("packing_off", reason=reason)
     for kind, count in (("rows_left_out", rows.left_out), ("rows_cut", rows.cut)):
         if count:
             recorder.event(kind, count=count)
     probes = choose_probes(data_path, rows.valid_source)
-    return Run(config, base, rows, method.loss(), make_optimizer(config), recorder, saver, probes)
+    return Run(config, base, rows, method.loss(), forward, make_optimizer(config), recorder, saver, probes)
 
 
 def _loop(run: Run, should_stop: Callable[[], bool]) -> Literal["completed", "cancelled"]:
@@ -108,7 +115,7 @@ def _loop(run: Run, should_stop: Callable[[], bool]) -> Literal["completed", "ca
     _validate(run, 0)
     model.train()
     run.window = Window()
-    batches = iterate_batches(run.rows.train, config.batch_size, config.max_seq_length, config.seed)
+    batches = iterate_batches(run.rows.train, config.batch_size, config.max_seq_length, config.seed, packed=run.forward.packing)
     for step, batch in zip(range(1, config.iters + 1), batches, strict=False):
         if should_stop():
             return _end(run, step - 1, "cancelled")
@@ -127,7 +134,7 @@ def _loop(run: Run, should_stop: Callable[[], bool]) -> Literal["completed", "ca
 def _take_step(run: Run, gradient_of: Callable[..., Any], batch: Batch, step: int) -> float:
     """Do one optimiser step on the token mean of the batch; return the gradient's norm before clipping."""
     mx.random.seed(_step_seed(run.config.seed, step))  # dropout depends on (seed, step) alone
-    loss_sum, gradient = gradient_of(run.base.model, batch)
+    loss_sum, gradient = gradient_of(run.base.model, batch, run.forward)
     count = max(1, batch.supervised_tokens)
     limit = run.config.grad_clip or math.inf
     gradient, norm = optim.clip_grad_norm(gradient, limit * count)  # of the sum: clipping commutes with the division below
@@ -172,8 +179,8 @@ def _validate(run: Run, step: int) -> None:
     model = run.base.model
     model.eval()
     total, count = 0.0, 0
-    for batch in all_batches(run.rows.valid, run.config.batch_size, run.config.max_seq_length, run.config.val_batches):
-        total += float(run.loss(model, batch))
+    for batch in all_batches(run.rows.valid, run.config.batch_size, run.config.max_seq_length, run.config.val_batches, run.forward.packing):
+        total += float(run.loss(model, batch, run.forward))
         count += batch.supervised_tokens
         run.recorder.beat()
     if count:

@@ -146,6 +146,8 @@ def _draw_details(run_id: str) -> None:
         for event in events:
             if event["kind"] in {"rows_left_out", "rows_cut"}:
                 st.info(t(f"run.{event['kind']}", count=event["count"]), icon=":material/info:")
+            elif event["kind"] == "packing_off":
+                st.caption(t("run.packing_off", reason=event["reason"]))
         _draw_samples([e for e in events if e["kind"] == "sample"])
         with st.expander(t("run.log"), icon=":material/notes:"):
             lines = runs.log_tail(services(), run_id)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import mlx.core as mx
-import mlx.nn as nn
 
 from tunesmith.training.batches import Batch
+from tunesmith.training.forward import Forward
 
 
-def summed_loss(model: nn.Module, batch: Batch) -> mx.array:
+def summed_loss(model: Any, batch: Batch, forward: Forward) -> mx.array:
     """Return the float32 sum of the cross-entropy over the supervised tokens of a batch."""
-    logits = model(batch.inputs)  # [B, T, V]
-    entropy = nn.losses.cross_entropy(logits.astype(mx.float32), batch.targets)  # [B, T]
-    total: mx.array = (entropy * batch.weights).sum()
-    return total
+    return forward.summed_loss(model, batch)

@@ -1,0 +1,44 @@
+"""Cross-entropy over big vocabularies in pieces, its gradient computed in the same pass. Knows matrices, no models.
+
+The full logits [N, V] are never kept: each piece gives its part of the sum and of dL/dh, as Liger-Kernel does (arXiv 2410.10989).
+"""
+
+from __future__ import annotations
+
+import mlx.core as mx
+
+PIECE = 256  # rows per piece: 256 x 32k float32 logits are 34 MB
+
+
+def summed_cross_entropy(hidden: mx.array, weight: mx.array, targets: mx.array, counts: mx.array) -> mx.array:
+    """Return the float32 sum of the cross-entropy of `hidden @ weight.T` at the targets.
+
+    hidden [N, D] is differentiated; weight [V, D] is frozen; targets [N]; counts [N] is 1 where the loss counts, 0 elsewhere.
+    """
+    frozen = mx.stop_gradient(hidden)
+    sums: list[mx.array] = []
+    slopes: list[mx.array] = []
+    for begin in range(0, hidden.shape[0], PIECE):
+        rows = slice(begin, begin + PIECE)
+        piece = frozen[rows]
+        if sums:
+            piece = mx.depends(piece, [sums[-1], slopes[-1]])  # one piece after the other: the peak is one piece
+        total, slope = _piece(piece, weight, targets[rows], counts[rows])
+        sums.append(total)
+        slopes.append(slope)
+    value = mx.stop_gradient(mx.stack(sums).sum())
+    slope = mx.stop_gradient(mx.concatenate(slopes))
+    carrier = (slope.astype(mx.float32) * hidden.astype(mx.float32)).sum()  # its gradient with respect to hidden is the slope
+    return value + carrier - mx.stop_gradient(carrier)
+
+
+def _piece(hidden: mx.array, weight: mx.array, targets: mx.array, counts: mx.array) -> tuple[mx.array, mx.array]:
+    """Return the piece's sum and its slope dL/dh [n, D] = (softmax - one-hot) @ weight."""
+    logits = (hidden @ weight.T).astype(mx.float32)  # [n, V]
+    highest = logits.max(axis=-1, keepdims=True)
+    shifted = mx.exp(logits - highest)
+    norm = shifted.sum(axis=-1, keepdims=True)
+    chosen = mx.take_along_axis(logits, targets[:, None], axis=-1)
+    total = ((mx.log(norm) + highest - chosen)[:, 0] * counts).sum()
+    shares = (shifted * (counts[:, None] / norm)).astype(weight.dtype)
+    return total, shares @ weight - counts[:, None].astype(weight.dtype) * weight[targets]

@@ -1,0 +1,90 @@
+"""How a batch goes through a model: packed or padded, all logits or only those where the loss counts. Decided by trial at the start.
+
+Knows models by what they compute, not by name: whatever does not give the plain loss on two rows is not used.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from tunesmith.data.templates import Encoded
+from tunesmith.models.heads import dense_head_weight, hidden_states, project
+from tunesmith.training.batches import Batch, make_batch
+from tunesmith.training.cross_entropy import summed_cross_entropy
+from tunesmith.training.packing import SegmentMask
+
+logger = logging.getLogger(__name__)
+CHUNKED_FROM_VOCABULARY = 4096  # below, one piece of logits is small and the plain form is as fast
+TOLERANCE = {mx.float32: 1e-4}
+TOLERANCE_HALF = 2e-2
+TRIAL_TOKENS = 48
+
+
+@dataclass(frozen=True)
+class Forward:
+    """Which shortcuts a model allows: `labels_only` logits, `packing` of rows, `chunked` cross-entropy."""
+
+    labels_only: bool = False
+    packing: bool = False
+    chunked: bool = False
+
+    def summed_loss(self, model: Any, batch: Batch) -> mx.array:
+        """Return the float32 sum of the cross-entropy where the loss counts."""
+        if not self.labels_only:
+            logits = model(batch.inputs)
+            return _entropy(logits.reshape(-1, logits.shape[-1])[batch.positions], batch)
+        cache = None if batch.segments is None else [SegmentMask(batch.segments)] * len(model.layers)
+        hidden = hidden_states(model, batch.inputs, cache)
+        hidden = hidden.reshape(-1, hidden.shape[-1])[batch.positions]  # [N, D]
+        weight = dense_head_weight(model) if self.chunked else None
+        if weight is not None:
+            return summed_cross_entropy(hidden, weight, batch.targets, batch.counts)
+        return _entropy(project(model, hidden), batch)
+
+
+def _entropy(logits: mx.array, batch: Batch) -> mx.array:
+    total: mx.array = (nn.losses.cross_entropy(logits.astype(mx.float32), batch.targets) * batch.counts).sum()
+    return total
+
+
+def choose_forward(model: Any, rows: Sequence[Encoded]) -> tuple[Forward, str]:
+    """Try the shortcuts on two rows of the data; return the best that gives the plain loss, and why not more (empty: all of them)."""
+    trial = [row.cut(TRIAL_TOKENS) for row in rows[:2]]
+    trial = [Encoded(row.ids, [True] * len(row.ids)) for row in trial]
+    longest = max(len(row.ids) for row in trial)
+    padded = make_batch(trial, longest)
+    plain = float(Forward().summed_loss(model, padded))
+    labels_only = Forward(labels_only=True)
+    if reason := _differs(labels_only, model, padded, plain):
+        return Forward(), reason
+    weight = dense_head_weight(model)
+    if weight is not None and weight.shape[0] >= CHUNKED_FROM_VOCABULARY:
+        chunked = replace(labels_only, chunked=True)
+        labels_only = labels_only if _differs(chunked, model, padded, plain) else chunked
+    packing = replace(labels_only, packing=True)
+    if reason := _differs(packing, model, make_batch(trial, 2 * longest, packed=True), plain):
+        return labels_only, reason
+    return packing, ""
+
+
+def _differs(forward: Forward, model: Any, batch: Batch, expected: float) -> str:
+    """Return why a shortcut cannot be used, empty when it gives the expected loss."""
+    try:
+        loss = float(forward.summed_loss(model, batch))
+    except (AttributeError, TypeError, ValueError, KeyError, IndexError) as error:
+        return f"{type(error).__name__}: {error}"[:200]
+    tolerance = TOLERANCE.get(_dtype(model), TOLERANCE_HALF)
+    if not abs(loss - expected) <= tolerance * abs(expected):
+        return f"loss {loss:.6g} instead of {expected:.6g}"
+    return ""
+
+
+def _dtype(model: Any) -> mx.Dtype:
+    dtype: mx.Dtype = model.layers[0].input_layernorm.weight.dtype if hasattr(model.layers[0], "input_layernorm") else mx.float16
+    return dtype
