@@ -175,4 +175,4 @@ def test_japanese_is_japanese() -> None:
     english, japanese = load_catalogue("en"), load_catalogue("ja")
     same = {key for key, words in japanese.items() if not JAPANESE.search(words) and key in english}
     allowed = {"app.name", "common.none", "settings.lang_en", "settings.device_cpu", "settings.blas_accelerate", "settings.blas_openblas"}
-    assert same <= allowed | {"settings.device_metal", "settings.device_cuda"}
+    assert same <= allowed | {"settings.device_metal", "settings.device_cuda", "unit.GB"}

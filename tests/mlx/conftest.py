@@ -45,17 +45,18 @@ def run_training(tmp_path: Path) -> Iterator[Callable[..., tuple[str, Path]]]:
     """Train for real and return (status, run folder)."""
     count = 0
 
-    def run(data: Path, should_stop: Callable[[], bool] = lambda: False, **changes: Any) -> tuple[str, Path]:
+    def run(data: Path, wish: Callable[[], Any] = lambda: "", again: Path | None = None, **changes: Any) -> tuple[str, Path]:
+        """`again` goes on in the folder of an earlier run."""
         nonlocal count
         count += 1
-        folder = tmp_path / f"run-{count}"
-        folder.mkdir()
+        folder = again or tmp_path / f"run-{count}"
+        folder.mkdir(exist_ok=True)
         settings: dict[str, Any] = {
             "iters": 5, "batch_size": 4, "learning_rate": 1e-3, "steps_per_report": 1, "steps_per_eval": 100, "save_every": 1000,
             "max_seq_length": 128, "lr_schedule": "constant", "lora_parameters": LoraParameters(rank=8, scale=8.0), "seed": 3,
         }  # fmt: skip
         config = TrainConfig(**(settings | changes))
-        return train(config, DEMO_MODEL, data, folder, should_stop), folder
+        return train(config, DEMO_MODEL, data, folder, wish, attempt=count), folder
 
     yield run
     mx.clear_cache()

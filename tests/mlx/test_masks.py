@@ -16,9 +16,9 @@ CHAT = {
 }
 
 
-def learned_text(base: LoadedModel, row: dict[str, object], mask_prompt: bool = True) -> list[str]:
+def learned_text(base: LoadedModel, row: dict[str, object], loss_on: str = "all_answers") -> list[str]:
     """Return the runs of learned tokens as text."""
-    encoded = encode_row(row, base.tokenizer, mask_prompt)
+    encoded = encode_row(row, base.tokenizer, loss_on)
     runs: list[list[int]] = []
     for i, (token, learned) in enumerate(zip(encoded.ids, encoded.supervised, strict=True)):
         if learned and (i == 0 or not encoded.supervised[i - 1]):
@@ -33,7 +33,7 @@ def test_every_assistant_turn_is_learned_up_to_its_end_token(base: LoadedModel) 
 
 
 def test_without_the_mask_everything_is_learned(base: LoadedModel) -> None:
-    (text,) = learned_text(base, CHAT, mask_prompt=False)
+    (text,) = learned_text(base, CHAT, loss_on="everything")
     assert text.startswith("<|im_start|>system\nBe short.<|im_end|>\n<|im_start|>user")
 
 
@@ -42,7 +42,7 @@ def test_prompt_and_completion_is_a_chat_of_two_turns(base: LoadedModel) -> None
 
 
 def test_plain_text_is_learned_whole_and_ends(base: LoadedModel) -> None:
-    encoded = encode_row({"text": "One day."}, base.tokenizer, True)
+    encoded = encode_row({"text": "One day."}, base.tokenizer)
     assert all(encoded.supervised)
     assert base.tokenizer.decode(encoded.ids) == "One day.<|im_end|>"
 
@@ -76,7 +76,7 @@ def test_a_rewriting_template_never_learns_another_turn() -> None:
         {"role": "user", "content": "q1"}, {"role": "assistant", "content": "think|a1"},
         {"role": "user", "content": "q2"}, {"role": "assistant", "content": "hm|a2"},
     ]  # fmt: skip
-    encoded = encode_row({"messages": messages}, Rewriting(), True)
+    encoded = encode_row({"messages": messages}, Rewriting())
     learned = "".join(chr(t) for t, s in zip(encoded.ids, encoded.supervised, strict=True) if s)
     assert learned.endswith("hm|a2\0")
     assert "q" not in learned

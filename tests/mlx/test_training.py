@@ -93,7 +93,7 @@ def test_the_same_seed_gives_the_same_run(run_training: Train, write_rows: Write
 
 def test_a_stopped_run_saves_what_it_has(run_training: Train, write_rows: Write) -> None:
     calls = itertools.count()
-    status, folder = run_training(write_rows(PAIRS), should_stop=lambda: next(calls) >= 3, iters=1000)
+    status, folder = run_training(write_rows(PAIRS), wish=lambda: "cancel" if next(calls) >= 3 else "", iters=1000)
     assert status == "cancelled"
     assert len(losses(folder)) == 3
     verify_folder(folder / "adapter")
@@ -114,7 +114,7 @@ def exploding_model(tmp_path: Path) -> Path:
 def test_a_loss_that_is_no_number_stops_the_run(exploding_model: Path, write_rows: Write, tmp_path: Path) -> None:
     config = TrainConfig(iters=5, batch_size=2, steps_per_report=1, max_seq_length=64)
     with pytest.raises(UserError) as caught:
-        train(config, exploding_model, write_rows(PAIRS), tmp_path, lambda: False)
+        train(config, exploding_model, write_rows(PAIRS), tmp_path, lambda: "")
     assert (caught.value.code, caught.value.facts["step"]) == ("loss_not_finite", 1)
     last = read_lines(tmp_path / "metrics.jsonl")[-1]
     assert last["train_loss"] is None

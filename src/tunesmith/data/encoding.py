@@ -19,20 +19,22 @@ class EncodingRules:
     """How rows become tokens; the names are the training settings'."""
 
     max_seq_length: int
-    mask_prompt: bool
+    loss_on: str
+    overlong: str
     validation_share: float
     seed: int
 
 
 @dataclass(frozen=True)
 class EncodedRows:
-    """What a run learns from and is measured on."""
+    """What a run learns from and is measured on; of the source rows, `unusable`, `without_labels` and `overlong` are counts."""
 
     train: list[Encoded]
     valid: list[Encoded]
     valid_source: list[Row]
-    left_out: int
-    cut: int
+    unusable: int
+    without_labels: int
+    overlong: int
     longest_tokens: int
 
     @property
@@ -60,16 +62,26 @@ def encode_dataset(path: Path, kinds: Sequence[str], tokenizer: Tokenizer, rules
         problems += more
     else:
         train, valid = split_rows(train, rules.validation_share, rules.seed)
-    whole = [[encode_row(row.value, tokenizer, rules.mask_prompt) for row in rows] for rows in (train, valid)]
-    kept = [[row.cut(rules.max_seq_length) for row in rows] for rows in whole]
-    learnable = [row for row in kept[0] if any(row.supervised[1:])]
-    if not learnable:
+    whole = [[encode_row(row.value, tokenizer, rules.loss_on) for row in rows] for rows in (train, valid)]
+    kept = [_fit(rows, rules) for rows in whole]
+    learnable = [[row for row in rows if any(row.supervised[1:])] for rows in kept]
+    if not learnable[0]:
         raise UserError("data_nothing_to_learn", dataset=path.name, rows=len(train), longest=rules.max_seq_length)
     return EncodedRows(
-        train=learnable, valid=[row for row in kept[1] if any(row.supervised[1:])], valid_source=valid,
-        left_out=len({p.line for p in problems}) + len(kept[0]) - len(learnable),
-        cut=sum(len(row.ids) > rules.max_seq_length for row in whole[0]), longest_tokens=max(len(row.ids) for row in whole[0]),
+        train=learnable[0], valid=learnable[1], valid_source=valid, unusable=len({p.line for p in problems}),
+        without_labels=len(kept[0]) - len(learnable[0]), overlong=sum(len(row.ids) > rules.max_seq_length for row in whole[0]),
+        longest_tokens=max(len(row.ids) for row in whole[0]),
     )  # fmt: skip
+
+
+def _fit(rows: Sequence[Encoded], rules: EncodingRules) -> list[Encoded]:
+    """Return rows of at most the maximum length: longer ones are cut, dropped or split."""
+    longest = rules.max_seq_length
+    if rules.overlong == "drop":
+        return [row for row in rows if len(row.ids) <= longest]
+    if rules.overlong == "split":
+        return [piece for row in rows for piece in row.split(longest)]
+    return [row.cut(longest) for row in rows]
 
 
 def _usable(file: Path, kinds: Sequence[str]) -> tuple[list[Row], list[Problem]]:

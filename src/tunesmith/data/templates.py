@@ -34,12 +34,16 @@ class Encoded:
         """Return the first `longest` tokens."""
         return Encoded(self.ids[:longest], self.supervised[:longest])
 
+    def split(self, longest: int) -> list[Encoded]:
+        """Return the row in pieces of at most `longest` tokens."""
+        return [Encoded(self.ids[b : b + longest], self.supervised[b : b + longest]) for b in range(0, len(self.ids), longest)]
 
-def encode_row(value: Mapping[str, Any], tokenizer: Tokenizer, mask_prompt: bool) -> Encoded:
+
+def encode_row(value: Mapping[str, Any], tokenizer: Tokenizer, loss_on: str = "all_answers") -> Encoded:
     """Return a checked row as tokens.
 
-    With `mask_prompt`, the loss counts every assistant turn up to and including its end-of-turn token; without it, and for plain
-    text, every token. Raises UserError `model_without_chat_template`.
+    `loss_on` is `all_answers` (every assistant turn up to and including its end-of-turn token), `last_answer`, or `everything`; of
+    plain text every token counts. Raises UserError `model_without_chat_template`.
     """
     if row_kind(value) == "text":
         ids = list(tokenizer.encode(value["text"]))
@@ -48,9 +52,9 @@ def encode_row(value: Mapping[str, Any], tokenizer: Tokenizer, mask_prompt: bool
         return Encoded(ids, [True] * len(ids))
     messages = as_messages(value)
     ids = render(tokenizer, messages)
-    if not mask_prompt:
+    if loss_on == "everything":
         return Encoded(ids, [True] * len(ids))
-    return Encoded(ids, mask_assistant_turns(tokenizer, messages, ids))
+    return Encoded(ids, mask_assistant_turns(tokenizer, messages, ids, last_only=loss_on == "last_answer"))
 
 
 def render(tokenizer: Tokenizer, messages: Sequence[Message], answer_next: bool = False) -> list[int]:
@@ -61,17 +65,16 @@ def render(tokenizer: Tokenizer, messages: Sequence[Message], answer_next: bool 
     return [int(token) for token in ids]
 
 
-def mask_assistant_turns(tokenizer: Tokenizer, messages: Sequence[Message], ids: Sequence[int]) -> list[bool]:
-    """Return True for the tokens of every assistant turn [T].
+def mask_assistant_turns(tokenizer: Tokenizer, messages: Sequence[Message], ids: Sequence[int], last_only: bool = False) -> list[bool]:
+    """Return True for the tokens of every assistant turn, or of the last one [T].
 
     A turn runs from the end of the rendered prompt before it to the end of the conversation so far; a line break that the template
     writes behind the end-of-turn token is no part of it. A template that rewrites earlier turns (reasoning that is dropped later)
     has its common beginning taken, so that no token of another turn is ever learned.
     """
     supervised = [False] * len(ids)
-    for number, message in enumerate(messages):
-        if message["role"] != "assistant":
-            continue
+    turns = [number for number, message in enumerate(messages) if message["role"] == "assistant"]
+    for number in turns[-1:] if last_only else turns:
         begin = _common_length(ids, render(tokenizer, messages[:number], answer_next=True)) if number else 0
         end = _common_length(ids, render(tokenizer, messages[: number + 1]))
         turn = list(ids[begin:end])

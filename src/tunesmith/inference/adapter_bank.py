@@ -1,4 +1,7 @@
-"""One copy of a base model that can wear any of its adapters, changed between two tokens by swapping arrays."""
+"""One copy of a base model that can wear any of its adapters, changed between two tokens by swapping what is in its places.
+
+A place is a name in the model's tree: LoRA and DoRA put a layer around the base's own there, full tuning puts other weights.
+"""
 
 from __future__ import annotations
 
@@ -9,72 +12,101 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
+from mlx_lm.tuner.dora import DoRALinear
 from mlx_lm.tuner.lora import LoRALinear
 
 from tunesmith.errors import UserError
 from tunesmith.models.adapter_files import load_adapter_weights, read_adapter_config
 from tunesmith.models.loading import LoadedModel, hash_model
 
+WRAPPERS = {"lora": LoRALinear, "dora": DoRALinear}
+
 
 @dataclass(frozen=True)
 class Adapter:
-    """An adapter's factors by module name: (lora_a [in, r], lora_b [r, out]), and its scale."""
+    """What an adapter puts in the model's places: layers (LoRA, DoRA) or arrays (full), by name."""
 
-    factors: dict[str, tuple[mx.array, mx.array]]
-    scale: float
+    parts: dict[str, Any]
 
 
 class AdapterBank:
-    """Wraps each adapted linear layer once; the base is every wrapper at scale 0, which adds exactly nothing."""
+    """Keeps what the base has in every place that an adapter touches; without an adapter, the base is what it was."""
 
     def __init__(self, base: LoadedModel) -> None:
         self.base = base
         self._hash = hash_model(base.path)
-        self._wrapped: dict[str, Any] = {}
+        self._own: dict[str, Any] = {}
 
     def load(self, folder: Path) -> Adapter:
-        """Read an adapter of this base and make room for it. Raises UserError `adapter_wrong_base`, `adapter_broken`, `adapter_missing`."""
+        """Read an adapter of this base.
+
+        Raises UserError `adapter_wrong_base`, `adapter_broken`, `adapter_missing`, `adapter_kind_unsupported`.
+        """
+        self.activate(None)  # what the places hold now must be the base's own
         config = read_adapter_config(folder, self.base.path, self._hash)
-        if config.get("fine_tune_type", "lora") != "lora":
-            raise UserError("adapter_kind_unsupported", adapter=folder.parent.name, kind=str(config["fine_tune_type"]))
+        kind = str(config.get("fine_tune_type", "lora"))
+        if kind not in {*WRAPPERS, "full"}:
+            raise UserError("adapter_kind_unsupported", adapter=folder.parent.name, kind=kind)
         weights = load_adapter_weights(folder)
-        names = sorted({name.rsplit(".", 1)[0] for name in weights})
-        try:
-            factors = {name: (weights[f"{name}.lora_a"], weights[f"{name}.lora_b"]) for name in names}
-        except KeyError as error:
-            raise UserError("adapter_broken", folder=str(folder), file="adapters.safetensors") from error
-        for name, (a, b) in factors.items():
-            self._make_room(folder, name, a, b)
-        return Adapter(factors, float(config["lora_parameters"]["scale"]))
+        if kind == "full":
+            parts: dict[str, Any] = {name: self._fitting_array(folder, name, array) for name, array in weights.items()}
+        else:
+            grouped: dict[str, dict[str, mx.array]] = {}
+            for name, array in weights.items():
+                place, _, leaf = name.rpartition(".")
+                grouped.setdefault(place, {})[leaf] = array
+            scale = float(config["lora_parameters"]["scale"])
+            parts = {place: self._wrap(folder, place, kind, arrays, scale) for place, arrays in grouped.items()}
+        return Adapter(parts)
 
-    def _make_room(self, folder: Path, name: str, a: mx.array, b: mx.array) -> None:
-        wrapped = self._wrapped.get(name) or self._wrap(folder, name)
-        if wrapped.lora_a.shape[0] != a.shape[0] or wrapped.lora_b.shape[1] != b.shape[1]:
-            raise UserError("adapter_wrong_base", adapter=folder.parent.name, made_for="?", model=self.base.path.name)
-        self._wrapped[name] = wrapped
+    def _fitting_array(self, folder: Path, name: str, array: mx.array) -> mx.array:
+        own = self._own_part(folder, name)
+        if own.shape != array.shape:
+            raise self._wrong_base(folder)
+        return array.astype(own.dtype)
 
-    def _wrap(self, folder: Path, name: str) -> Any:
-        parent_name, _, child = name.rpartition(".")
-        try:
-            parent = functools.reduce(_step_into, parent_name.split("."), self.base.model)
-            linear = parent[child]
-        except (KeyError, IndexError, TypeError, AttributeError) as error:
-            raise UserError("adapter_wrong_base", adapter=folder.parent.name, made_for="?", model=self.base.path.name) from error
+    def _wrap(self, folder: Path, place: str, kind: str, arrays: dict[str, mx.array], scale: float) -> Any:
+        """Return the base's own linear layer with an adapter around it: lora_a [in, r], lora_b [r, out], and DoRA's m [out]."""
+        linear = self._own_part(folder, place)
         if not isinstance(linear, nn.Linear | nn.QuantizedLinear):
             raise UserError("adapter_kind_unsupported", adapter=folder.parent.name, kind=type(linear).__name__)
-        wrapper = LoRALinear.from_base(linear, r=1, dropout=0.0, scale=0.0)
+        wanted = {"lora_a", "lora_b", "m"} if kind == "dora" else {"lora_a", "lora_b"}
+        if set(arrays) != wanted:
+            raise UserError("adapter_broken", folder=str(folder), file="adapters.safetensors")
+        wrapper = WRAPPERS[kind].from_base(linear, r=arrays["lora_a"].shape[1], dropout=0.0, scale=scale)
+        if any(wrapper[leaf].shape != array.shape for leaf, array in arrays.items()):
+            raise self._wrong_base(folder)
+        for leaf, array in arrays.items():
+            wrapper[leaf] = array
         wrapper.eval()
-        parent[child] = wrapper
         return wrapper
+
+    def _wrong_base(self, folder: Path) -> UserError:
+        return UserError("adapter_wrong_base", adapter=folder.parent.name, made_for="?", model=self.base.path.name)
+
+    def _own_part(self, folder: Path, place: str) -> Any:
+        if place not in self._own:
+            try:
+                parent, child = self._parent_of(place)
+                self._own[place] = parent[child]
+            except (KeyError, IndexError, TypeError, AttributeError) as error:
+                raise self._wrong_base(folder) from error
+        return self._own[place]
+
+    def _parent_of(self, place: str) -> tuple[Any, str]:
+        parent_name, _, child = place.rpartition(".")
+        return functools.reduce(_step_into, parent_name.split("."), self.base.model), child
 
     def activate(self, adapter: Adapter | None) -> None:
         """Wear an adapter, or none: acts on every token computed from now on."""
-        for name, layer in self._wrapped.items():
-            if adapter is not None and name in adapter.factors:
-                layer.lora_a, layer.lora_b = adapter.factors[name]
-                layer.scale = adapter.scale
-            else:
-                layer.scale = 0.0
+        for place in sorted(self._own):
+            self._put(place, self._own[place])
+        for place, part in adapter.parts.items() if adapter else ():
+            self._put(place, part)
+
+    def _put(self, place: str, part: Any) -> None:
+        parent, child = self._parent_of(place)
+        parent[child] = part
 
 
 def _step_into(module: Any, name: str) -> Any:

@@ -48,9 +48,17 @@ class HostClient:
         for answer in self._ask(request):
             yield Delta(**answer["delta"])
 
-    def count_tokens(self, model: Path, data: Path, kinds: Sequence[str], rules: Mapping[str, Any]) -> TokenReport:
-        """Return a data set's size in the model's tokens; `rules` are EncodingRules. Raises UserError `data_…`, `model_…`."""
-        request = {"op": "count_tokens", "model": str(model), "data": str(data), "kinds": list(kinds), "rules": dict(rules)}
+    def count_tokens(
+        self, model: Path, data: Path, kinds: Sequence[str], rules: Mapping[str, Any], batching: Mapping[str, Any], **length: float
+    ) -> TokenReport:
+        """Return a data set's size in the model's tokens; `rules` are EncodingRules, `batching` BatchRules, `length` iters and epochs.
+
+        Raises UserError `data_…`, `model_…`.
+        """
+        request = {
+            "op": "count_tokens", "model": str(model), "data": str(data), "kinds": list(kinds), "rules": dict(rules),
+            "batching": dict(batching), **length,
+        }  # fmt: skip
         (answer,) = self._ask(request)
         return TokenReport(**answer["report"])
 

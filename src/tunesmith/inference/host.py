@@ -73,14 +73,19 @@ class Host:
         return self._bank
 
     def _count_tokens(self, request: Request) -> None:
+        from tunesmith.data.batching import BatchRules, largest_shape
         from tunesmith.data.encoding import EncodingRules, encode_dataset
         from tunesmith.models.loading import load_tokenizer
 
         tokenizer = load_tokenizer(Path(request["model"]))
         rows = encode_dataset(Path(request["data"]), request["kinds"], tokenizer, EncodingRules(**request["rules"]))
+        batching = BatchRules(**request["batching"])
+        steps = batching.steps(len(rows.train), request["iters"], request["epochs"])
         report = {
             "rows": len(rows.train), "valid_rows": len(rows.valid), "tokens": rows.tokens, "supervised_tokens": rows.supervised_tokens,
-            "longest_tokens": rows.longest_tokens, "cut_rows": rows.cut, "left_out_rows": rows.left_out,
+            "longest_tokens": rows.longest_tokens, "overlong_rows": rows.overlong, "unusable_rows": rows.unusable,
+            "rows_without_labels": rows.without_labels, "steps": steps,
+            "largest_batch": [*largest_shape(rows.train, batching, steps)],
         }  # fmt: skip
         self._say(request["id"], report=report)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -19,12 +20,18 @@ class Delta:
 
 @dataclass(frozen=True)
 class TokenReport:
-    """A data set in a model's tokens; `tokens` and `supervised_tokens` are those of one epoch."""
+    """A data set in a model's tokens; `tokens` and `supervised_tokens` are those of one epoch;
+
+    `largest_batch` is (lines, width in tokens, supervised tokens) of the run's largest.
+    """
 
     rows: int
     valid_rows: int
     tokens: int
     supervised_tokens: int
     longest_tokens: int
-    cut_rows: int
-    left_out_rows: int
+    overlong_rows: int
+    unusable_rows: int
+    rows_without_labels: int
+    steps: int
+    largest_batch: Sequence[int]

@@ -11,13 +11,14 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tunesmith.errors import UserError
 from tunesmith.jobs.process import launch_worker, signal_worker
 from tunesmith.jobs.queue import occupying, waiting_line
 from tunesmith.jobs.summary import summarise
-from tunesmith.store.experiments import Experiment, ExperimentStore
+from tunesmith.store.experiments import RESUMABLE, Experiment, ExperimentStore
 from tunesmith.store.locks import ProcessLock, is_held
 from tunesmith.store.run_folder import RunFolder
 
@@ -31,8 +32,9 @@ KILL_AFTER_SECONDS = 40.0
 class Supervisor:
     """Owns every record's status. Only one lives per store: the others wait for its lock and are read-only."""
 
-    def __init__(self, store: ExperimentStore) -> None:
+    def __init__(self, store: ExperimentStore, may_start: Callable[[], bool] = lambda: True) -> None:
         self._store = store
+        self._may_start = may_start
         self._lock = ProcessLock(store.locks / "supervisor.lock")
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._wake = threading.Event()
@@ -78,11 +80,14 @@ class Supervisor:
         for experiment in experiments:
             if experiment.status == "queued" and self._store.folder(experiment.id).has_request("cancel"):
                 self._store.transition(experiment, "cancelled", ended_at=time.time())
+            elif experiment.status in RESUMABLE and self._store.folder(experiment.id).has_request("resume"):
+                self._store.folder(experiment.id).forget_requests()
+                self._store.transition(experiment, "queued", error=None)
         for experiment in occupying(experiments):
             self._watch(experiment)
         experiments, _ = self._store.all()
-        line = waiting_line(experiments)
-        if line and not occupying(experiments):
+        line = waiting_line(experiments, self._store.queue_place)
+        if line and not occupying(experiments) and self._may_start():
             self._launch(line[0])
 
     def _watch(self, experiment: Experiment) -> None:
@@ -92,7 +97,7 @@ class Supervisor:
         if not is_held(self._lock_path(experiment)):
             self._children.pop(experiment.id, None)
             self._finish(experiment, folder)
-        elif (asked_at := folder.requested_at("cancel")) is not None:
+        elif (asked_at := folder.requested_at("cancel") or folder.requested_at("pause")) is not None:
             self._press(experiment, time.time() - asked_at)
         elif experiment.status == "starting" and folder.heartbeat_age_seconds() is not None:
             self._store.transition(experiment, "running")
@@ -109,7 +114,7 @@ class Supervisor:
     def _finish(self, experiment: Experiment, folder: RunFolder) -> None:
         outcome = folder.read_outcome(experiment.nonce)
         if outcome is None:
-            status = "cancelled" if experiment.status == "stopping" else "interrupted"
+            status = "cancelled" if folder.has_request("cancel") else "interrupted"
             error = None if status == "cancelled" else UserError("worker_died").as_record()
         else:
             status, error = outcome["status"], outcome.get("error")

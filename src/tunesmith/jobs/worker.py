@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tunesmith.errors import UserError
 from tunesmith.settings.files import from_mapping, parse_yaml
@@ -19,10 +19,11 @@ from tunesmith.store.run_folder import RunFolder
 from tunesmith.training.config import TrainConfig
 
 logger = logging.getLogger("tunesmith.worker")
+Wish = Literal["", "cancel", "pause"]
 
 
-def run_job(folder: RunFolder, should_stop: Callable[[], bool]) -> str:
-    """Do the run's work; return `completed` or `cancelled`. Raises UserError and whatever MLX raises."""
+def run_job(folder: RunFolder, wish: Callable[[], Wish]) -> str:
+    """Do the run's work; return `completed`, `cancelled` or `paused`. Raises UserError and whatever MLX raises."""
     from tunesmith.models.blas import prepare_engine
 
     prepare_engine()  # before the first import of mlx
@@ -30,7 +31,14 @@ def run_job(folder: RunFolder, should_stop: Callable[[], bool]) -> str:
 
     record = read_json(folder.record)
     config = from_mapping(TrainConfig, parse_yaml(folder.config.read_text(encoding="utf-8"), folder.config.name))
-    return train(config, Path(record["model_path"]), Path(record["data_path"]), folder.path, should_stop, attempt=record["attempt"])
+    return train(config, Path(record["model_path"]), Path(record["data_path"]), folder.path, wish, attempt=record["attempt"])
+
+
+def _wish(folder: RunFolder, terminated: threading.Event) -> Wish:
+    """Return what people want of the run; the system's SIGTERM (a shutdown) pauses it, so that it can go on."""
+    if folder.has_request("cancel"):
+        return "cancel"
+    return "pause" if terminated.is_set() or folder.has_request("pause") else ""
 
 
 def describe_failure(error: BaseException) -> dict[str, Any]:
@@ -50,13 +58,13 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(levelname)s %(message)s")
     folder = RunFolder(options.run_dir)
-    stopped = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    terminated = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: terminated.set())
     began = time.monotonic()
     folder.beat()
     outcome: dict[str, Any] = {"nonce": options.nonce, "error": None}
     try:
-        outcome["status"] = run_job(folder, lambda: stopped.is_set() or folder.has_request("cancel"))
+        outcome["status"] = run_job(folder, lambda: _wish(folder, terminated))
     except Exception as error:  # whatever went wrong is recorded, so that the page can say it
         logger.exception("the run failed")
         outcome |= {"status": "failed", "error": describe_failure(error)}

@@ -81,11 +81,13 @@ def verify_folder(folder: Path) -> None:
             raise UserError("saved_folder_damaged", folder=folder.name, file=name)
 
 
-def adapter_config(num_layers: int, lora_parameters: Mapping[str, Any], base: Path, base_hash: str) -> dict[str, Any]:
-    """Return adapter_config.json with mlx-lm's keys, and ours that name the base."""
+def adapter_config(
+    fine_tune_type: str, num_layers: int, lora_parameters: Mapping[str, Any], base: Path, base_hash: str, quantize: str = "none"
+) -> dict[str, Any]:
+    """Return adapter_config.json with mlx-lm's keys, and ours that name the base and how it was held while it was tuned."""
     return {
-        "fine_tune_type": "lora", "num_layers": num_layers, "lora_parameters": dict(lora_parameters), "model": base.name,
-        "base_model_hash": base_hash,
+        "fine_tune_type": fine_tune_type, "num_layers": num_layers, "lora_parameters": dict(lora_parameters), "model": base.name,
+        "base_model_hash": base_hash, "quantize": quantize,
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Loads a checked base model and tokenizer, and puts LoRA layers on it. Knows no data and no training."""
+"""Loads a checked base model and tokenizer. Knows no data and no training."""
 
 from __future__ import annotations
 
@@ -10,14 +10,11 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
-from mlx_lm.tuner.utils import linear_to_lora_layers
 from mlx_lm.utils import load_model as load_mlx_model
 from mlx_lm.utils import load_tokenizer as load_mlx_tokenizer
 
 from tunesmith.errors import UserError
 from tunesmith.models.safety import check_model_folder
-
-ATTENTION_NAMES = ("attn", "attention")
 
 
 @dataclass
@@ -54,28 +51,6 @@ def load_model(path: Path) -> LoadedModel:
     if not all(mx.all(mx.isfinite(w)).item() for _, w in tree_flatten(model.parameters()) if mx.issubdtype(w.dtype, mx.floating)):
         raise UserError("model_weights_broken", folder=path.name, file="model.safetensors", reason="not finite")
     return LoadedModel(model, load_tokenizer(path), config, path)
-
-
-def find_lora_keys(model: nn.Module, modules: str) -> list[str]:
-    """Return the names, within a block, of the linear layers that get an adapter: `all`, `attention` or `mlp`."""
-    names: set[str] = set()
-    for layer in model.layers:
-        for name, module in layer.named_modules():
-            if hasattr(module, "to_lora") or isinstance(module, nn.Linear | nn.QuantizedLinear):
-                names.add(name)
-    attention = {name for name in names if any(part in name for part in ATTENTION_NAMES)}
-    chosen = {"all": names, "attention": attention, "mlp": names - attention}[modules]
-    if not chosen:
-        raise UserError("model_without_modules", modules=modules)
-    return sorted(chosen)
-
-
-def add_lora(model: nn.Module, num_layers: int, lora_parameters: dict[str, Any]) -> None:
-    """Freeze the base and put LoRA layers on its last `num_layers` blocks (-1 or 0: all). `keys` are names within a block."""
-    if num_layers > len(model.layers):
-        raise UserError("too_many_layers", asked=num_layers, layers=len(model.layers))
-    model.freeze()
-    linear_to_lora_layers(model, num_layers, lora_parameters)
 
 
 def hash_model(path: Path) -> str:

@@ -110,7 +110,7 @@ def _eta(experiment: Experiment, series: MetricSeries, config: TrainConfig) -> f
 def _queue_position(s: Services, experiment: Experiment) -> int | None:
     if experiment.status != "queued":
         return None
-    line = [e.id for e in waiting_line(s.store.all()[0])]
+    line = [e.id for e in waiting_line(s.store.all()[0], s.store.queue_place)]
     return line.index(experiment.id) + 1 if experiment.id in line else None
 
 

@@ -7,8 +7,10 @@ import math
 from dataclasses import dataclass, field
 from statistics import median
 
+from tunesmith.data.batching import attention_width
 from tunesmith.errors import UserError
 from tunesmith.inference.protocol import TokenReport
+from tunesmith.models.discovery import ModelInfo
 from tunesmith.services.context import Services
 from tunesmith.services.datasets import find_dataset
 from tunesmith.services.models import DEMO_MODEL_ID, find_model
@@ -34,7 +36,7 @@ class RunPreview:
     tokens: int | None = None
     supervised_tokens: int | None = None
     longest_tokens: int | None = None
-    cut_rows: int | None = None
+    overlong_rows: int | None = None
     seconds_estimate: float | None = None
     changed: list[str] = field(default_factory=list)
 
@@ -80,28 +82,40 @@ def preview(s: Services, config: TrainConfig) -> RunPreview:
         return RunPreview(problems=problems, steps=config.iters, changed=changed)
     model, data = find_model(s, config.model), find_dataset(s, config.data)
     try:
-        counted = s.host.count_tokens(model.path, data.path, METHODS[config.method].row_kinds, _encoding_rules(config))
+        counted = s.host.count_tokens(
+            model.path, data.path, METHODS[config.method].row_kinds, _encoding_rules(config), _batch_rules(config, model),
+            iters=config.iters, epochs=config.epochs,
+        )  # fmt: skip
     except UserError as error:
         return RunPreview(problems=[error], steps=config.iters, changed=changed)
-    epochs = config.iters / max(1, math.ceil(counted.rows / config.batch_size))
+    epochs = counted.steps / max(1, math.ceil(counted.rows / (config.batch_size * config.grad_accumulation_steps)))
     tokens = round(counted.tokens * epochs)
     return RunPreview(
-        warnings=_find_warnings(config, counted), train_rows=counted.rows, valid_rows=counted.valid_rows, steps=config.iters,
+        warnings=_find_warnings(config, counted), train_rows=counted.rows, valid_rows=counted.valid_rows, steps=counted.steps,
         epochs=epochs, tokens=tokens, supervised_tokens=counted.supervised_tokens, longest_tokens=counted.longest_tokens,
-        cut_rows=counted.cut_rows, seconds_estimate=_estimate_seconds(s, config, tokens), changed=changed,
+        overlong_rows=counted.overlong_rows, seconds_estimate=_estimate_seconds(s, config, tokens), changed=changed,
     )  # fmt: skip
 
 
 def _encoding_rules(config: TrainConfig) -> dict[str, object]:
-    return {name: getattr(config, name) for name in ("max_seq_length", "mask_prompt", "validation_share", "seed")}
+    return {name: getattr(config, name) for name in ("max_seq_length", "loss_on", "overlong", "validation_share", "seed")}
+
+
+def _batch_rules(config: TrainConfig, model: ModelInfo) -> dict[str, object]:
+    return {
+        "batch_size": config.batch_size, "longest": config.max_seq_length, "seed": config.seed, "packed": config.packing,
+        "accumulate": config.grad_accumulation_steps, "attention_width": attention_width({"hidden_size": model.hidden_size}),
+    }  # fmt: skip
 
 
 def _find_warnings(config: TrainConfig, counted: TokenReport) -> list[UserError]:
     warnings = []
-    if counted.left_out_rows:
-        warnings.append(UserError("preview_rows_left_out", count=counted.left_out_rows))
-    if counted.cut_rows:
-        warnings.append(UserError("preview_rows_cut", count=counted.cut_rows, longest=config.max_seq_length))
+    if counted.unusable_rows:
+        warnings.append(UserError("preview_rows_left_out", count=counted.unusable_rows))
+    if counted.rows_without_labels:
+        warnings.append(UserError("preview_rows_without_labels", count=counted.rows_without_labels))
+    if counted.overlong_rows:
+        warnings.append(UserError(f"preview_rows_{config.overlong}", count=counted.overlong_rows, longest=config.max_seq_length))
     if not counted.valid_rows:
         warnings.append(UserError("preview_no_validation"))
     return warnings

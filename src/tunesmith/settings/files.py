@@ -67,8 +67,13 @@ def _as_float(name: str, value: int | str) -> float:
 
 def to_mapping(config: Any) -> dict[str, Any]:
     """Return plain values, ready for YAML or JSON (tuples as lists)."""
-    plain = dataclasses.asdict(config)
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
+    return _plain(dataclasses.asdict(config))  # type: ignore[no-any-return]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return list(value) if isinstance(value, tuple) else value
 
 
 def to_yaml(config: Any) -> str:

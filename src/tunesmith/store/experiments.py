@@ -24,7 +24,8 @@ from tunesmith.store.migrations import SCHEMA_VERSION, migrate
 from tunesmith.store.run_folder import RunFolder
 from tunesmith.system.paths import resolve_under
 
-TERMINAL = frozenset({"completed", "failed", "cancelled", "interrupted"})
+TERMINAL = frozenset({"completed", "failed", "cancelled", "interrupted", "paused"})
+RESUMABLE = TERMINAL - {"completed"}
 OCCUPYING = frozenset({"starting", "running", "stopping"})
 ACTIVE = OCCUPYING | {"queued"}
 TRANSITIONS: Mapping[str, frozenset[str]] = {
@@ -32,6 +33,7 @@ TRANSITIONS: Mapping[str, frozenset[str]] = {
     "starting": frozenset({"running", "stopping"}) | TERMINAL,
     "running": frozenset({"stopping"}) | TERMINAL,
     "stopping": TERMINAL,
+    **{status: frozenset({"queued"}) for status in RESUMABLE},
 }
 TRASH_DAYS = 7
 
@@ -53,6 +55,9 @@ class Experiment:
     status: str = "queued"
     rev: int = 0
     attempt: int = 0
+    owner: str = ""
+    group: str = ""
+    continued_from: str = ""
     nonce: str = ""
     pid: int = 0
     started_at: float = 0.0
@@ -154,13 +159,28 @@ class ExperimentStore:
         history = [*experiment.history, {"status": status, "at": time.time()}]
         return self.change(experiment, status=status, history=history, **changes)
 
+    def _labels(self, run_id: str) -> dict[str, Any]:
+        try:
+            labels = read_json(self.folder(run_id).labels)
+        except (FileNotFoundError, UserError):
+            return {}
+        return labels if isinstance(labels, dict) else {}
+
     def display_name(self, experiment: Experiment) -> str:
         """Return what people call the run."""
-        path = self.folder(experiment.id).labels
+        return str(self._labels(experiment.id).get("name") or experiment.name)
+
+    def queue_place(self, experiment: Experiment) -> tuple[int, float]:
+        """Return the run's priority (higher goes first) and its rank among equals, by default when it was queued."""
+        labels = self._labels(experiment.id)
         try:
-            return str(read_json(path)["name"])
-        except (FileNotFoundError, UserError, KeyError, TypeError):
-            return experiment.name
+            return int(labels.get("priority", 0)), float(labels.get("rank", experiment.created_at))
+        except (TypeError, ValueError):
+            return 0, experiment.created_at
+
+    def set_queue_place(self, run_id: str, priority: int, rank: float) -> None:
+        """Give a run another place in the queue."""
+        write_json(self.folder(run_id).labels, self._labels(run_id) | {"priority": priority, "rank": rank})
 
     def rename(self, run_id: str, name: str) -> None:
         """Give a run another name. Raises UserError `name_empty`, `name_too_long`."""
@@ -169,7 +189,7 @@ class ExperimentStore:
             raise UserError("name_empty")
         if len(name) > 200:
             raise UserError("name_too_long", longest=200)
-        write_json(self.folder(run_id).labels, {"name": name})
+        write_json(self.folder(run_id).labels, self._labels(run_id) | {"name": name})
 
     def trash(self, run_id: str) -> None:
         """Move an ended run to the trash, where it stays for 7 days. Raises UserError `run_still_active`."""

@@ -1,8 +1,8 @@
 """The files of one run and who writes each. Knows their names, not what a run does.
 
-experiment.json   the supervisor alone        labels.json    the pages (name)
+experiment.json   the supervisor alone        labels.json    the pages (name, place in the queue)
 config.yaml       once, before the launch     requests/      pages and command line
-metrics.jsonl, events.jsonl, heartbeat, outcome.json, adapter/, checkpoints/    the worker alone
+metrics.jsonl, events.jsonl, heartbeat, outcome.json, adapter/, best/, checkpoints/    the worker alone
 log.txt           the worker's output
 """
 
@@ -64,8 +64,12 @@ class RunFolder:
         """Whether the adapter is complete: its manifest is written last."""
         return (self.adapter / "MANIFEST.json").exists()
 
+    def has_checkpoint(self) -> bool:
+        """Whether the run can go on from a saved state."""
+        return any((self.path / "checkpoints").glob("step-*/MANIFEST.json"))
+
     def request(self, kind: str) -> None:
-        """Put a wish in the mailbox: `cancel`."""
+        """Put a wish in the mailbox: `cancel`, `pause` or `resume`."""
         folder = self.path / "requests"
         folder.mkdir(exist_ok=True)
         write_json(folder / f"{kind}.json", {"at": time.time()})
@@ -76,6 +80,11 @@ class RunFolder:
             return float(read_json(self.path / "requests" / f"{kind}.json")["at"])
         except FileNotFoundError:
             return None
+
+    def forget_requests(self) -> None:
+        """Empty the mailbox: a new attempt begins without the last one's wishes."""
+        for path in (self.path / "requests").glob("*.json"):
+            path.unlink(missing_ok=True)
 
     def has_request(self, kind: str) -> bool:
         """Whether a wish lies in the mailbox: one `stat`, cheap enough for every step."""

@@ -45,7 +45,10 @@ class MetricSeries:
             return
         if attempt > self._attempt:
             self._attempt = attempt
-            self._drop_from(step)
+            self._drop_from(step + 1 if record.get("resumed") else step)
+        if record.get("resumed"):
+            self.rev += 1
+            return
         for name, value in record.items():
             if name in {"v", "seq", "attempt", "step"} or isinstance(value, bool) or not isinstance(value, int | float):
                 continue

@@ -1,4 +1,7 @@
-"""Checkpoints of a run: whole folders with a manifest, the last few kept. Knows adapters, not what they learned."""
+"""Checkpoints of a run: whole folders with the weights, the optimiser's state and the place, manifest last.
+
+The last three are kept, and `best` beside them. A run goes on from the newest that is whole, bit for bit.
+"""
 
 from __future__ import annotations
 
@@ -7,46 +10,101 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-from mlx.utils import tree_flatten
+from mlx.utils import tree_flatten, tree_unflatten
 
 from tunesmith.errors import UserError
-from tunesmith.models.adapter_files import CONFIG, WEIGHTS, save_folder
+from tunesmith.models.adapter_files import CONFIG, WEIGHTS, load_adapter_weights, save_folder, verify_folder
+from tunesmith.store.files import read_json
 from tunesmith.system.memory import disk_free_bytes
+from tunesmith.training.progress import Progress, progress_of
 
 KEPT = 3
 RESERVE_BYTES = 50_000_000
+OPTIMIZER, STATE = "optimizer.safetensors", "state.json"
 
 
-class AdapterSaver:
-    """Writes the trainable weights of a run as adapter and as checkpoints."""
+class Checkpoints:
+    """Writes and reads the trainable state of one run: `checkpoints/step-N`, `best` and `adapter`."""
 
-    def __init__(self, run_dir: Path, model: Any, config: dict[str, Any]) -> None:
-        self._run_dir = run_dir
+    def __init__(self, run_dir: Path, model: Any, optimizer: Any, config: dict[str, Any]) -> None:
+        self.run_dir = run_dir
+        self._folder = run_dir / "checkpoints"
         self._model = model
+        self._optimizer = optimizer
         self._config = config
-        self.require_space()
 
     def require_space(self) -> None:
         """Refuse to go on when two checkpoints would not fit. Raises UserError `disk_nearly_full`."""
-        needed = 2 * sum(w.nbytes for _, w in tree_flatten(self._model.trainable_parameters())) + RESERVE_BYTES
-        free = disk_free_bytes(self._run_dir)
+        arrays = [*self._weights().values(), *self._optimizer_state().values()]
+        needed = 2 * sum(array.nbytes for array in arrays) + RESERVE_BYTES
+        free = disk_free_bytes(self.run_dir)
         if free < needed:
-            raise UserError("disk_nearly_full", folder=str(self._run_dir), free_bytes=free, needed_bytes=needed)
+            raise UserError("disk_nearly_full", folder=str(self.run_dir), free_bytes=free, needed_bytes=needed)
+
+    def save(self, progress: Progress) -> None:
+        """Write `checkpoints/step-N` and drop all but the last three. Raises UserError `disk_nearly_full`, `disk_full`."""
+        self.require_space()
+        arrays = {WEIGHTS: self._weights(), OPTIMIZER: self._optimizer_state()}
+        mx.eval(arrays)
+        save_folder(self._folder / f"step-{progress.step}", arrays, {CONFIG: self._config, STATE: progress.as_record()})
+        for old in steps_of(self.run_dir)[:-KEPT]:
+            shutil.rmtree(self._folder / f"step-{old}", ignore_errors=True)
+
+    def save_best(self) -> None:
+        """Replace `best` by the present weights. Raises UserError `disk_full`."""
+        self._save_weights(self.run_dir / "best")
 
     def save_adapter(self) -> None:
         """Replace the run's adapter by the present weights. Raises UserError `disk_full`."""
-        self._save(self._run_dir / "adapter")
+        self._save_weights(self.run_dir / "adapter")
 
-    def save_checkpoint(self, step: int) -> None:
-        """Write `checkpoints/step-N` and drop all but the last three. Raises UserError `disk_nearly_full`, `disk_full`."""
-        self.require_space()
-        folder = self._run_dir / "checkpoints"
-        self._save(folder / f"step-{step}")
-        steps = sorted((p for p in folder.glob("step-*")), key=lambda p: int(p.name.split("-")[1]))
-        for old in steps[:-KEPT]:
-            shutil.rmtree(old, ignore_errors=True)
-
-    def _save(self, target: Path) -> None:
-        weights = dict(tree_flatten(self._model.trainable_parameters()))
+    def _save_weights(self, target: Path) -> None:
+        weights = self._weights()
         mx.eval(weights)
         save_folder(target, {WEIGHTS: weights}, {CONFIG: self._config})
+
+    def load_best(self) -> None:
+        """Put the weights of `best` into the model."""
+        verify_folder(self.run_dir / "best")
+        self._model.load_weights(list(load_adapter_weights(self.run_dir / "best").items()), strict=False)
+
+    def load_newest(self) -> Progress:
+        """Put the newest whole checkpoint into model and optimiser and return its place; a fresh one when there is none.
+
+        A damaged checkpoint is passed over for the one before it. Raises UserError `saved_folder_damaged` when none is whole,
+        `checkpoint_of_another_config` when it does not fit the model.
+        """
+        damage: UserError | None = None
+        for step in reversed(steps_of(self.run_dir)):
+            folder = self._folder / f"step-{step}"
+            try:
+                verify_folder(folder)
+            except UserError as error:
+                damage = error
+                continue
+            self._load(folder)
+            return progress_of(read_json(folder / STATE))
+        if damage:
+            raise damage
+        return Progress()
+
+    def _load(self, folder: Path) -> None:
+        weights = load_adapter_weights(folder)
+        shapes = {name: weight.shape for name, weight in weights.items()}
+        if shapes != {name: weight.shape for name, weight in self._weights().items()}:
+            raise UserError("checkpoint_of_another_config", folder=folder.name)
+        self._model.load_weights(list(weights.items()), strict=False)
+        state: Any = mx.load(str(folder / OPTIMIZER))
+        self._optimizer.state = tree_unflatten(list(state.items()))
+        mx.eval(self._model.parameters(), self._optimizer.state)
+
+    def _weights(self) -> dict[str, mx.array]:
+        return dict(tree_flatten(self._model.trainable_parameters()))
+
+    def _optimizer_state(self) -> dict[str, mx.array]:
+        return dict(tree_flatten(self._optimizer.state))
+
+
+def steps_of(run_dir: Path) -> list[int]:
+    """Return the steps of a run's checkpoints, ascending."""
+    return sorted(int(path.name.split("-")[1]) for path in (run_dir / "checkpoints").glob("step-*"))

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from tunesmith.settings.fields import setting
 
-MODULES = ("attention", "mlp", "all")
+MODULES = ("all", "attention", "mlp", "custom")
+TUNING = ("lora", "dora", "full")
+QUANTIZATIONS = ("none", "8-bit", "4-bit", "mxfp4")
+LOSS_ON = ("all_answers", "last_answer", "everything")
+OVERLONG = ("cut", "drop", "split")
+OPTIMIZERS = ("adam", "adamw", "adafactor", "lion", "sgd", "muon")
 
 
 @dataclass(frozen=True)
@@ -25,15 +31,33 @@ class LoraParameters:
         0.0, minimum=0.0, maximum=0.9, label="LoRA dropout", group="adapter", advanced=True,
         help="Share of the adapter's input that is dropped at random while training. 0 switches it off.",
     )  # fmt: skip
+    rslora: bool = setting(
+        False, label="Rank-stabilised scale (rsLoRA)", group="adapter", advanced=True,
+        help="Divides alpha by the square root of the rank instead of the rank, so that high ranks learn as fast as low ones.",
+    )  # fmt: skip
     keys: str = setting(
         "all", choices=MODULES, label="Tuned modules", group="adapter", advanced=True,
-        help="Which linear layers get an adapter: attention only, MLP only, or all of them.",
+        help="Which linear layers get an adapter: attention only, MLP only, all of them, or those named below.",
     )  # fmt: skip
+    custom_keys: tuple[str, ...] = setting(
+        tuple, label="Custom modules", group="adapter", advanced=True,
+        help="One name per line, as within a block: self_attn.q_proj, mlp.down_proj. Used when the tuned modules are custom.",
+    )  # fmt: skip
+
+    @property
+    def alpha(self) -> float:
+        """PEFT's alpha for this scale: scale x rank."""
+        return self.scale * self.rank
+
+    @property
+    def effective_scale(self) -> float:
+        """What the adapter's output is multiplied by: alpha / rank, or alpha / sqrt(rank) (Kalajdzievski, arXiv 2312.03732)."""
+        return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One supervised fine-tuning run."""
+    """One supervised fine-tuning run. A step is one move of the optimiser: batch size x accumulation rows."""
 
     model: str = setting("", kind="model", label="Base model", group="model", help="The model that is tuned. It is never changed itself.")
     data: str = setting("", kind="dataset", label="Data set", group="data", help="The rows that the model learns from.")
@@ -41,13 +65,30 @@ class TrainConfig:
     name: str = setting(
         "", label="Name", group="model", kind="hidden", help="The run's name in lists. Empty: made from model and data set."
     )
+    fine_tune_type: str = setting(
+        "lora", choices=TUNING, label="Tuning", group="model", advanced=True,
+        help="lora: a small adapter. dora: with learned magnitudes, closer to full tuning and slower. "
+        "full: all weights of the tuned layers, with the most memory.",
+    )  # fmt: skip
+    quantize: str = setting(
+        "none", choices=QUANTIZATIONS, label="Quantise the base", group="model", advanced=True,
+        help="QLoRA: the frozen base is held in fewer bits while it is tuned. Saves memory; the answers change slightly.",
+    )  # fmt: skip
     iters: int = setting(
         200, minimum=1, maximum=1_000_000, unit="steps", label="Steps", group="length",
-        help="How many batches the model learns from. More steps learn longer, and may learn by heart.",
+        help="How many steps the model learns. More steps learn longer, and may learn by heart.",
+    )  # fmt: skip
+    epochs: float = setting(
+        0.0, minimum=0.0, maximum=1000, unit="epochs", label="Epochs", group="length", advanced=True,
+        help="How often every row is seen. 0: the number of steps counts.",
     )  # fmt: skip
     batch_size: int = setting(
         4, minimum=1, maximum=1024, unit="rows", label="Batch size", group="length",
-        help="Rows per step. Larger is steadier and takes more memory.",
+        help="Rows that go through the model at once. Larger is steadier and takes more memory.",
+    )  # fmt: skip
+    grad_accumulation_steps: int = setting(
+        1, minimum=1, maximum=1024, unit="batches", label="Accumulated batches", group="length", advanced=True,
+        help="Batches per step. Two batches of 4 give exactly the step of one batch of 8, in the memory of 4.",
     )  # fmt: skip
     learning_rate: float = setting(
         1e-4, minimum=1e-8, maximum=1.0, label="Learning rate", group="optimiser",
@@ -55,15 +96,19 @@ class TrainConfig:
     )  # fmt: skip
     max_seq_length: int = setting(
         1024, minimum=8, maximum=131072, unit="tokens", label="Maximum length", group="data",
-        help="Longer rows are cut after this many tokens; the page shows how many are.",
+        help="What is done with longer rows is chosen under the advanced settings; the page shows how many there are.",
+    )  # fmt: skip
+    overlong: str = setting(
+        "cut", choices=OVERLONG, label="Rows over the maximum length", group="data", advanced=True,
+        help="cut: the end is lost. drop: the row is left out. split: it becomes several rows.",
     )  # fmt: skip
     validation_share: float = setting(
         0.1, minimum=0.0, maximum=0.5, label="Validation share", group="data", advanced=True,
         help="Share of the rows kept aside to measure the loss, when the data set has no valid.jsonl of its own. 0: none.",
     )  # fmt: skip
-    mask_prompt: bool = setting(
-        True, label="Learn answers only", group="data",
-        help="The loss counts the assistant's turns only (every one of them), not the questions.",
+    loss_on: str = setting(
+        "all_answers", choices=LOSS_ON, label="Learn from", group="data",
+        help="Which tokens the loss counts: every answer of the assistant, only the last one, or everything, questions too.",
     )  # fmt: skip
     packing: bool = setting(
         True, label="Pack rows", group="data", advanced=True,
@@ -72,16 +117,16 @@ class TrainConfig:
     )  # fmt: skip
     num_layers: int = setting(
         -1, minimum=-1, maximum=1000, unit="layers", label="Tuned layers", group="adapter", advanced=True,
-        help="How many blocks get an adapter, counted from the last. -1: all.",
+        help="How many blocks are tuned, counted from the last. -1: all.",
     )  # fmt: skip
     lora_parameters: LoraParameters = field(default_factory=LoraParameters)
     optimizer: str = setting(
-        "adam", choices=("adam", "adamw", "sgd"), label="Optimiser", group="optimiser", advanced=True,
-        help="adam suits most runs; adamw adds weight decay; sgd has no memory of earlier steps.",
+        "adam", choices=OPTIMIZERS, label="Optimiser", group="optimiser", advanced=True,
+        help="adam suits most runs; adamw adds weight decay; adafactor and sgd take little memory; lion and muon want lower rates.",
     )  # fmt: skip
     weight_decay: float = setting(
         0.01, minimum=0.0, maximum=1.0, label="Weight decay", group="optimiser", advanced=True,
-        help="Pull of the adapter towards zero; used by adamw only.",
+        help="Pull of the weights towards zero; used by all optimisers but adam.",
     )  # fmt: skip
     lr_schedule: str = setting(
         "cosine", choices=("constant", "linear", "cosine"), label="Learning rate schedule", group="optimiser", advanced=True,
@@ -101,15 +146,47 @@ class TrainConfig:
     )  # fmt: skip
     steps_per_eval: int = setting(
         50, minimum=1, maximum=1_000_000, unit="steps", label="Validate every", group="reporting", advanced=True,
-        help="How often the loss on the validation rows is measured; also before the first and after the last step.",
+        help="How often the loss on the validation rows is measured and the sample prompts are answered; also at begin and end.",
     )  # fmt: skip
     val_batches: int = setting(
         25, minimum=-1, maximum=100_000, unit="batches", label="Validation batches", group="reporting", advanced=True,
-        help="How many batches a validation reads. -1: the whole set.",
+        help="How many batches a validation reads, always the same. -1: the whole set.",
+    )  # fmt: skip
+    patience: int = setting(
+        0, minimum=0, maximum=1000, unit="validations", label="Early stopping", group="reporting", advanced=True,
+        help="The run ends after this many validations without a better loss. 0: never early.",
+    )  # fmt: skip
+    keep_best: bool = setting(
+        False, label="Use the best state", group="reporting", advanced=True,
+        help="The adapter is the state with the lowest validation loss instead of the last one. Both are kept.",
     )  # fmt: skip
     save_every: int = setting(
         100, minimum=1, maximum=1_000_000, unit="steps", label="Save every", group="reporting", advanced=True,
-        help="Distance of the checkpoints. The last state is always saved.",
+        help="Distance of the checkpoints; the last three and the best are kept. A run that was stopped goes on from the newest.",
+    )  # fmt: skip
+    sample_prompts: tuple[str, ...] = setting(
+        tuple, label="Sample prompts", group="reporting", advanced=True,
+        help="Questions that the model answers at each validation, one per line. Empty: three of the rows that are kept aside.",
+    )  # fmt: skip
+    grad_checkpoint: bool = setting(
+        False, label="Gradient checkpointing", group="memory", advanced=True,
+        help="Computes each block again on the way back instead of remembering it: about a third of the memory, a third more time.",
+    )  # fmt: skip
+    cache_limit_gb: float = setting(
+        0.0, minimum=0.0, maximum=1024, unit="GB", label="Cache limit", group="memory", advanced=True,
+        help="How much freed memory the engine may keep for later. 0: the engine's own choice.",
+    )  # fmt: skip
+    wired_limit_gb: float = setting(
+        0.0, minimum=0.0, maximum=1024, unit="GB", label="Wired memory limit", group="memory", advanced=True,
+        help="How much memory macOS must not swap out while the run goes. 0: what the system recommends. Without effect elsewhere.",
+    )  # fmt: skip
+    num_processes: int = setting(
+        1, minimum=1, maximum=64, unit="processes", label="Processes", group="machines", advanced=True,
+        help="Over how many processes a batch is spread, started by mlx.launch. 1 on a single Mac.",
+    )  # fmt: skip
+    hostfile: str = setting(
+        "", label="Host file", group="machines", advanced=True,
+        help="mlx.launch's JSON list of the Macs that share the work (ring). Empty: all processes on this computer.",
     )  # fmt: skip
     seed: int = setting(
         0, minimum=0, maximum=2**31 - 1, label="Seed", group="reporting", advanced=True,

@@ -14,26 +14,38 @@ BEAT_SECONDS = 1.0
 
 
 class Recorder:
-    """One run's writer of metrics.jsonl, events.jsonl and the heartbeat; the only one."""
+    """One run's writer of metrics.jsonl, events.jsonl and the heartbeat; the only one: of several processes, the others are `silent`."""
 
-    def __init__(self, run_dir: Path, attempt: int) -> None:
+    def __init__(self, run_dir: Path, attempt: int, silent: bool = False) -> None:
         self._folder = RunFolder(run_dir)
         self._attempt = attempt
+        self._silent = silent
         self._metrics, self._events = AppendLog(self._folder.metrics), AppendLog(self._folder.events)
         self._seq = 0
         self._last_beat = 0.0
 
     def metrics(self, step: int, **values: float) -> None:
         """Record figures of a step; NaN and infinity become null and are named in `nonfinite` (JSON has neither)."""
+        if self._silent:
+            return
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         broken = {name: str(value) for name, value in values.items() if not math.isfinite(value)}
         record = self._stamp() | {"step": step} | finite
         self._metrics.append(record | ({"nonfinite": broken} if broken else {}))
 
+    def resumed(self, step: int) -> None:
+        """Tell that a new attempt goes on after a step: what the last attempt measured later is no longer the run's."""
+        if not self._silent:
+            self._metrics.append(self._stamp() | {"step": step, "resumed": True})
+
     def event(self, kind: str, **facts: Any) -> None:
-        """Record something that happened: `run_started`, `sample`, `checkpoint`, `alert`, `rows_left_out`,
-        `rows_cut`, `packing_off`."""
-        self._events.append(self._stamp() | {"kind": kind} | facts)
+        """Record something that happened.
+
+        Kinds: `run_started`, `resumed`, `sample`, `checkpoint`, `alert`, `early_stop`, `best_kept`, `kept_last_good`, `packing_off`,
+        `rows_left_out`, `rows_without_labels`, `rows_cut`, `rows_drop`, `rows_split`.
+        """
+        if not self._silent:
+            self._events.append(self._stamp() | {"kind": kind} | facts)
 
     def _stamp(self) -> dict[str, Any]:
         self._seq += 1
@@ -41,7 +53,7 @@ class Recorder:
 
     def beat(self) -> None:
         """Tell that the loop moves, at most once a second."""
-        if time.monotonic() - self._last_beat >= BEAT_SECONDS:
+        if not self._silent and time.monotonic() - self._last_beat >= BEAT_SECONDS:
             self._folder.beat()
             self._last_beat = time.monotonic()
 

@@ -13,6 +13,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
+from tunesmith.data.batching import BatchRules
 from tunesmith.data.templates import Encoded
 from tunesmith.models.heads import dense_head_weight, hidden_states, project
 from tunesmith.training.batches import Batch, make_batch
@@ -58,7 +59,7 @@ def choose_forward(model: Any, rows: Sequence[Encoded]) -> tuple[Forward, str]:
     trial = [row.cut(TRIAL_TOKENS) for row in rows[:2]]
     trial = [Encoded(row.ids, [True] * len(row.ids)) for row in trial]
     longest = max(len(row.ids) for row in trial)
-    padded = make_batch(trial, longest)
+    padded = make_batch(trial, BatchRules(2, longest, 0))
     plain = float(Forward().summed_loss(model, padded))
     labels_only = Forward(labels_only=True)
     if reason := _differs(labels_only, model, padded, plain):
@@ -68,7 +69,7 @@ def choose_forward(model: Any, rows: Sequence[Encoded]) -> tuple[Forward, str]:
         chunked = replace(labels_only, chunked=True)
         labels_only = labels_only if _differs(chunked, model, padded, plain) else chunked
     packing = replace(labels_only, packing=True)
-    if reason := _differs(packing, model, make_batch(trial, 2 * longest, packed=True), plain):
+    if reason := _differs(packing, model, make_batch(trial, BatchRules(2, longest, 0, packed=True, attention_width=1 << 20)), plain):
         return labels_only, reason
     return packing, ""
 

@@ -6,8 +6,6 @@ reset; models with other positions or with state (Mamba) are found out by `forwa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import mlx.core as mx
 
 
@@ -33,17 +31,3 @@ class SegmentMask:
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
         """Return what came: every line is computed whole."""
         return keys, values
-
-
-def plan_lines(lengths: Sequence[int], capacity: int) -> list[list[int]]:
-    """Return which rows share a line, by first fit of the longest first; a row longer than the capacity has a line of its own."""
-    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    lines: list[tuple[int, list[int]]] = []
-    for row in order:
-        for number, (used, members) in enumerate(lines):
-            if used + lengths[row] <= capacity:
-                lines[number] = (used + lengths[row], [*members, row])
-                break
-        else:
-            lines.append((lengths[row], [row]))
-    return [members for _, members in lines]

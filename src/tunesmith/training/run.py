@@ -2,201 +2,197 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
+from mlx.utils import tree_map
 
-from tunesmith.data.encoding import EncodedRows, EncodingRules, encode_dataset
 from tunesmith.errors import UserError
-from tunesmith.inference.generation import generate_text
-from tunesmith.models.adapter_files import adapter_config
-from tunesmith.models.loading import LoadedModel, add_lora, count_parameters, find_lora_keys, hash_model, load_model
-from tunesmith.system.device import blas_name, device_name
-from tunesmith.training.batches import Batch, all_batches, iterate_batches
-from tunesmith.training.checkpoints import AdapterSaver
+from tunesmith.training.batches import batches_of_step
 from tunesmith.training.config import TrainConfig
 from tunesmith.training.events import Recorder
-from tunesmith.training.forward import Forward, choose_forward
-from tunesmith.training.registry import METHODS
-from tunesmith.training.samples import Probe, choose_probes
-from tunesmith.training.schedule import learning_rate_at, make_optimizer
+from tunesmith.training.health import has_exploded
+from tunesmith.training.prepare import Run, prepare_run
+from tunesmith.training.processes import Processes, join_processes
+from tunesmith.training.progress import Window
+from tunesmith.training.schedule import learning_rate_at
+from tunesmith.training.validation import validate
 
 logger = logging.getLogger(__name__)
-Loss = Callable[[Any, Batch, Forward], mx.array]
-SAMPLE_TOKENS = 40
+Wish = Literal["", "cancel", "pause"]
+Status = Literal["completed", "cancelled", "paused"]
+ENDS: dict[Wish, Status] = {"cancel": "cancelled", "pause": "paused"}
 
 
-@dataclass
-class Window:
-    """What was done since the last report."""
+def train(config: TrainConfig, model_path: Path, data_path: Path, run_dir: Path, wish: Callable[[], Wish], attempt: int = 1) -> Status:
+    """Train and leave the adapter in `run_dir/adapter`; begin where the folder's newest checkpoint stands.
 
-    loss_sum: float = 0.0
-    supervised_tokens: int = 0
-    tokens: int = 0
-    steps: int = 0
-    began: float = field(default_factory=time.perf_counter)
-
-
-@dataclass
-class Run:
-    """Everything that the loop holds while it runs."""
-
-    config: TrainConfig
-    base: LoadedModel
-    rows: EncodedRows
-    loss: Loss
-    forward: Forward
-    optimizer: Any
-    recorder: Recorder
-    saver: AdapterSaver
-    probes: list[Probe]
-    began: float = field(default_factory=time.perf_counter)
-    tokens_seen: int = 0
-    window: Window = field(default_factory=Window)
-
-
-def train(
-    config: TrainConfig, model_path: Path, data_path: Path, run_dir: Path, should_stop: Callable[[], bool], attempt: int = 1
-) -> Literal["completed", "cancelled"]:
-    """Train an adapter and leave it in `run_dir/adapter`. Polls `should_stop` each step; a stopped run saves what it has.
-
-    Raises UserError `loss_not_finite`, `disk_full`, `disk_nearly_full`, `model_…`, `data_…`.
+    Asks `wish` before each step: a run that is cancelled or paused saves its exact state. Raises UserError `loss_not_finite`,
+    `loss_exploded`, `disk_full`, `disk_nearly_full`, and what `prepare_run` raises.
     """
-    recorder = Recorder(run_dir, attempt)
+    processes = join_processes(config.num_processes)
+    recorder = Recorder(run_dir, attempt, silent=not processes.writes)
     try:
-        run = prepare_run(config, model_path, data_path, run_dir, recorder)
-        return _loop(run, should_stop)
+        run = prepare_run(config, model_path, data_path, run_dir, recorder, processes)
+        return _loop(run, wish)
     finally:
         recorder.close()
 
 
-def prepare_run(config: TrainConfig, model_path: Path, data_path: Path, run_dir: Path, recorder: Recorder) -> Run:
-    """Load, encode, put LoRA layers on; record what will be trained."""
-    method = METHODS[config.method]
-    base = load_model(model_path)
-    recorder.beat()
-    rules = EncodingRules(config.max_seq_length, config.mask_prompt, config.validation_share, config.seed)
-    rows = encode_dataset(data_path, method.row_kinds, base.tokenizer, rules)
-    forward, reason = choose_forward(base.model, rows.train)
-    forward = dataclasses.replace(forward, packing=forward.packing and config.packing)
-    mx.random.seed(config.seed)
-    keys = find_lora_keys(base.model, config.lora_parameters.keys)
-    lora = dataclasses.asdict(config.lora_parameters) | {"keys": keys}
-    add_lora(base.model, config.num_layers, lora)
-    mx.eval(base.model.parameters())
-    saver = AdapterSaver(run_dir, base.model, adapter_config(config.num_layers, lora, model_path, hash_model(model_path)))
-    total, trainable = count_parameters(base.model)
-    recorder.event(
-        "run_started", rows=len(rows.train), valid_rows=len(rows.valid), parameters=total, trainable_parameters=trainable,
-        device=device_name(), blas=blas_name(), tokens=rows.tokens, supervised_tokens=rows.supervised_tokens,
-        packing=forward.packing, labels_only=forward.labels_only, chunked=forward.chunked,
-    )  # fmt: skip
-    if reason and config.packing:
-        recorder.event("packing_off", reason=reason)
-    for kind, count in (("rows_left_out", rows.left_out), ("rows_cut", rows.cut)):
-        if count:
-            recorder.event(kind, count=count)
-    probes = choose_probes(data_path, rows.valid_source)
-    return Run(config, base, rows, method.loss(), forward, make_optimizer(config), recorder, saver, probes)
-
-
-def _loop(run: Run, should_stop: Callable[[], bool]) -> Literal["completed", "cancelled"]:
-    config, model = run.config, run.base.model
-    gradient_of = nn.value_and_grad(model, run.loss)
-    _validate(run, 0)
-    model.train()
-    run.window = Window()
-    batches = iterate_batches(run.rows.train, config.batch_size, config.max_seq_length, config.seed, packed=run.forward.packing)
-    for step, batch in zip(range(1, config.iters + 1), batches, strict=False):
-        if should_stop():
-            return _end(run, step - 1, "cancelled")
-        grad_norm = _take_step(run, gradient_of, batch, step)
+def _loop(run: Run, wish: Callable[[], Wish]) -> Status:
+    config, progress = run.config, run.progress
+    gradient_of = nn.value_and_grad(run.base.model, run.loss)
+    if progress.step == 0:
+        _timed(run, lambda: validate(run, 0))
+    run.base.model.train()
+    while progress.step < run.steps:
+        if asked := _shared_wish(run.processes, wish):
+            return _end(run, ENDS[asked])
+        grad_norm = _timed(run, lambda: _take_step(run, gradient_of), counted=True)
+        step = progress.step
         run.recorder.beat()
-        if step in {1, config.iters} or step % config.steps_per_report == 0:
-            _report(run, step, batch, grad_norm)
-        if step == config.iters or step % config.steps_per_eval == 0:
-            _validate(run, step)
-        if step % config.save_every == 0 and step != config.iters:
-            run.saver.save_checkpoint(step)
-            run.recorder.event("checkpoint", step=step)
-    return _end(run, config.iters, "completed")
+        if step in {1, run.steps} or step % config.steps_per_report == 0:
+            _report(run, grad_norm)
+        if step == run.steps or step % config.steps_per_eval == 0:
+            _timed(run, lambda: validate(run, progress.step))
+            if config.patience and progress.stale_validations >= config.patience:
+                run.recorder.event("early_stop", step=step, best_step=progress.best_step, best=progress.best_val_loss)
+                break
+        if step % config.save_every == 0 and step != run.steps:
+            _save(run)
+    return _end(run, "completed")
 
 
-def _take_step(run: Run, gradient_of: Callable[..., Any], batch: Batch, step: int) -> float:
-    """Do one optimiser step on the token mean of the batch; return the gradient's norm before clipping."""
-    mx.random.seed(_step_seed(run.config.seed, step))  # dropout depends on (seed, step) alone
-    loss_sum, gradient = gradient_of(run.base.model, batch, run.forward)
-    count = max(1, batch.supervised_tokens)
-    limit = run.config.grad_clip or math.inf
-    gradient, norm = optim.clip_grad_norm(gradient, limit * count)  # of the sum: clipping commutes with the division below
-    gradient = nn.utils.tree_map(lambda g: g / count, gradient)
-    run.optimizer.learning_rate = learning_rate_at(run.config, step)
+def _timed(run: Run, work: Callable[[], Any], counted: bool = False) -> Any:
+    """Do something on the run's clock; only `counted` work is part of the report window."""
+    began = time.perf_counter()
+    result = work()
+    seconds = time.perf_counter() - began
+    run.progress.elapsed_seconds += seconds
+    if counted:
+        run.progress.window.seconds += seconds
+    return result
+
+
+def _shared_wish(processes: Processes, wish: Callable[[], Wish]) -> Wish:
+    """Return what rank 0 was asked for: all processes must leave at the same step."""
+    asked: Wish = wish() if processes.writes else ""
+    (number,) = processes.sum_numbers(list(ENDS).index(asked) + 1 if asked else 0)
+    return list(ENDS)[int(number) - 1] if number else ""
+
+
+def _take_step(run: Run, gradient_of: Callable[..., Any]) -> float:
+    """Do one optimiser step on the token mean of its batches; return the gradient's norm before clipping.
+
+    Sums of loss and gradient are divided once by all tokens of the step, so accumulation and several processes change nothing.
+    """
+    progress, config = run.progress, run.config
+    batches = batches_of_step(run.rows.train, progress.step, run.rules, run.processes.rank, run.processes.count)
+    progress.step += 1
+    mx.random.seed(_step_seed(config.seed, progress.step))  # dropout depends on (seed, step) alone
+    gradient: Any = None
+    loss_sum = 0.0
+    for batch in batches:
+        part, slopes = gradient_of(run.base.model, batch, run.forward)
+        gradient = slopes if gradient is None else tree_map(mx.add, gradient, slopes)
+        mx.eval(part, gradient)
+        loss_sum += float(part)
+    if gradient is None:  # fewer rows than processes in an epoch's last step
+        gradient = tree_map(mx.zeros_like, run.base.model.trainable_parameters())
+    loss_sum, supervised, tokens = run.processes.sum_numbers(
+        loss_sum, sum(batch.supervised_tokens for batch in batches), sum(batch.tokens for batch in batches)
+    )
+    count = max(1, int(supervised))
+    gradient = tree_map(lambda g: g / count, run.processes.sum_tree(gradient))
+    gradient, norm = optim.clip_grad_norm(gradient, config.grad_clip or math.inf)
+    grad_norm = float(norm)
+    _require_sound(run, loss_sum / count, grad_norm)
+    run.optimizer.learning_rate = learning_rate_at(config, progress.step, run.steps)
     run.optimizer.update(run.base.model, gradient)
-    mx.eval(run.base.model.trainable_parameters(), run.optimizer.state, loss_sum, norm)
-    loss, grad_norm = float(loss_sum.item()), float(norm.item()) / count
-    if not math.isfinite(loss) or not math.isfinite(grad_norm):
-        run.recorder.metrics(step, train_loss=loss / count, grad_norm=grad_norm)
-        raise UserError("loss_not_finite", step=step, learning_rate=run.config.learning_rate)
-    window = run.window
-    window.loss_sum += loss
-    window.supervised_tokens += batch.supervised_tokens
-    window.tokens += batch.tokens
+    mx.eval(run.base.model.trainable_parameters(), run.optimizer.state)
+    window = progress.window
+    window.loss_sum += loss_sum
+    window.supervised_tokens += count
+    window.tokens += int(tokens)
     window.steps += 1
-    run.tokens_seen += batch.tokens
+    progress.tokens_seen += int(tokens)
     return grad_norm
+
+
+def _require_sound(run: Run, loss: float, grad_norm: float) -> None:
+    """Stop a run that has gone wrong before it spoils the weights: they are those of the last good step, and are saved."""
+    progress, rate = run.progress, run.config.learning_rate
+    if progress.first_loss is None:
+        progress.first_loss = loss
+    if not math.isfinite(loss) or not math.isfinite(grad_norm):
+        error = UserError("loss_not_finite", step=progress.step, learning_rate=rate)
+    elif has_exploded(loss, progress.first_loss, math.log(_vocabulary(run))):
+        error = UserError("loss_exploded", step=progress.step, loss=round(loss, 3), first=round(progress.first_loss, 3), learning_rate=rate)
+    else:
+        return
+    run.recorder.metrics(progress.step, train_loss=loss, grad_norm=grad_norm)
+    progress.step -= 1
+    if progress.step and run.processes.writes:
+        _keep_last_good(run)
+    raise error
+
+
+def _vocabulary(run: Run) -> int:
+    return int((run.base.config.get("text_config") or run.base.config).get("vocab_size") or 2)
+
+
+def _keep_last_good(run: Run) -> None:
+    """Make the best validated state the adapter, else the one before the bad step, when its weights are numbers."""
+    if (run.checkpoints.run_dir / "best").exists():
+        run.checkpoints.load_best()
+        kept = run.progress.best_step
+    else:
+        kept = run.progress.step
+    run.checkpoints.save_adapter()
+    run.recorder.event("kept_last_good", step=kept)
 
 
 def _step_seed(seed: int, step: int) -> int:
     return (seed * 1_000_003 + step) % (2**63)
 
 
-def _report(run: Run, step: int, batch: Batch, grad_norm: float) -> None:
-    window, now = run.window, time.perf_counter()
-    seconds = max(1e-9, now - window.began)
-    loss = window.loss_sum / max(1, window.supervised_tokens)
+def _report(run: Run, grad_norm: float) -> None:
+    progress, window = run.progress, run.progress.window
+    seconds = max(1e-9, window.seconds)
     figures: dict[str, float] = {
-        "train_loss": loss, "learning_rate": learning_rate_at(run.config, step), "tokens_per_second": window.tokens / seconds,
-        "seconds_per_step": seconds / window.steps, "peak_memory_bytes": mx.get_peak_memory(), "tokens_seen": run.tokens_seen,
-        "grad_norm": grad_norm, "epoch": batch.epoch, "elapsed_seconds": now - run.began,
+        "train_loss": window.loss, "learning_rate": learning_rate_at(run.config, progress.step, run.steps),
+        "tokens_per_second": window.tokens / seconds, "seconds_per_step": seconds / window.steps,
+        "peak_memory_bytes": mx.get_peak_memory(), "tokens_seen": progress.tokens_seen, "grad_norm": grad_norm,
+        "epoch": progress.step / run.rules.steps_per_epoch(len(run.rows.train)), "elapsed_seconds": progress.elapsed_seconds,
+        "steps_planned": run.steps,
     }  # fmt: skip
-    run.recorder.metrics(step, **figures)
-    logger.info("step %d/%d  loss %.4f  %.0f tokens/s", step, run.config.iters, loss, figures["tokens_per_second"])
-    run.window = Window()
+    run.recorder.metrics(progress.step, **figures)
+    logger.info("step %d/%d  loss %.4f  %.0f tokens/s", progress.step, run.steps, window.loss, figures["tokens_per_second"])
+    for alert in run.health.after_report(progress.step, window.loss, grad_norm, seconds / window.steps):
+        run.recorder.event("alert", step=progress.step, **alert.as_record())
+    progress.window = Window()
 
 
-def _validate(run: Run, step: int) -> None:
-    """Measure the loss on the validation rows and write the probes' answers; the time is not counted as training."""
-    began = time.perf_counter()
-    model = run.base.model
-    model.eval()
-    total, count = 0.0, 0
-    for batch in all_batches(run.rows.valid, run.config.batch_size, run.config.max_seq_length, run.config.val_batches, run.forward.packing):
-        total += float(run.loss(model, batch, run.forward))
-        count += batch.supervised_tokens
-        run.recorder.beat()
-    if count:
-        loss = total / count
-        run.recorder.metrics(step, val_loss=loss, val_perplexity=math.exp(min(loss, 700)))
-        logger.info("step %d/%d  validation loss %.4f", step, run.config.iters, loss)
-    for probe in run.probes:
-        text = generate_text(model, run.base.tokenizer, probe.messages, SAMPLE_TOKENS)
-        run.recorder.event("sample", step=step, prompt=probe.prompt, text=text, expected=probe.expected)
-        run.recorder.beat()
-    model.train()
-    run.window.began += time.perf_counter() - began
+def _save(run: Run) -> None:
+    if run.processes.writes:
+        run.checkpoints.save(run.progress)
+        run.recorder.event("checkpoint", step=run.progress.step)
 
 
-def _end(run: Run, step: int, status: Literal["completed", "cancelled"]) -> Literal["completed", "cancelled"]:
-    run.saver.save_checkpoint(step)
-    run.saver.save_adapter()
-    run.recorder.event("checkpoint", step=step)
+def _end(run: Run, status: Status) -> Status:
+    """Save the exact state, and the adapter: the last state, or the best when the settings say so."""
+    _save(run)
+    if not run.processes.writes:
+        return status
+    if run.config.keep_best and run.progress.best_step:
+        run.checkpoints.load_best()
+        run.recorder.event("best_kept", step=run.progress.best_step, loss=run.progress.best_val_loss)
+    run.checkpoints.save_adapter()
     return status

@@ -23,8 +23,10 @@ class Probe:
     expected: str
 
 
-def choose_probes(data_path: Path, valid: Sequence[Row]) -> list[Probe]:
-    """Return up to three held-out prompts: of the test rows, else of the validation rows; evenly spread."""
+def choose_probes(data_path: Path, valid: Sequence[Row], prompts: Sequence[str] = ()) -> list[Probe]:
+    """Return the given prompts, else up to three held-out ones: of the test rows, else of the validation rows; evenly spread."""
+    if prompts:
+        return [Probe([{"role": "user", "content": prompt}], prompt, "") for prompt in prompts]
     splits = find_splits(data_path)
     rows = usable_rows(read_rows(splits["test"]).rows, CONVERSATIONS)[0] if "test" in splits else list(valid)
     probes = [probe for row in rows if (probe := _probe(as_messages(row.value)))]

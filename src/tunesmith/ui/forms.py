@@ -28,6 +28,9 @@ def draw_field(config: Any, field: dataclasses.Field[Any], prefix: str, options:
         return _draw_choice(label, help_text, key, value, rule["choices"], show_choice)
     if isinstance(value, bool):
         return st.toggle(label, value=value, key=key, help=help_text)
+    if isinstance(value, tuple):
+        text = st.text_area(label, value="\n".join(value), key=key, help=help_text, height=90)
+        return tuple(line.strip() for line in text.splitlines() if line.strip())
     if isinstance(value, int | float):
         return _draw_number(rule, label, help_text, key, value)
     return st.text_input(label, value=value, key=key, help=help_text)

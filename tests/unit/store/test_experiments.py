@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from tunesmith.errors import UserError
-from tunesmith.store.experiments import TERMINAL, TRANSITIONS, Experiment, ExperimentStore
+from tunesmith.store.experiments import RESUMABLE, TERMINAL, TRANSITIONS, Experiment, ExperimentStore
 
 
 @pytest.fixture
@@ -42,12 +42,12 @@ def test_a_change_of_the_file_is_seen_despite_the_cache(store: ExperimentStore) 
     assert other.get(made.id).status == "starting"
 
 
-def test_terminal_states_never_change(store: ExperimentStore) -> None:
+def test_an_ended_run_can_only_be_queued_again_and_a_completed_one_not_even_that(store: ExperimentStore) -> None:
     for status in TERMINAL:
         run = make(store)
         run = store.transition(run, "starting")
         run = store.transition(run, status)
-        for target in TRANSITIONS:
+        for target in {*TRANSITIONS, "completed"} - ({"queued"} if status in RESUMABLE else set()):
             with pytest.raises(ValueError, match="cannot become"):
                 store.transition(run, target)
         assert store.get(run.id).status == status
