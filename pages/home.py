@@ -8,9 +8,9 @@ from tunesmith.services import home
 from tunesmith.services.home import Overview
 from tunesmith.ui.experiment_table import draw_recent
 from tunesmith.ui.figures import show_count, show_duration, show_loss
-from tunesmith.ui.frame import link_to, open_run
+from tunesmith.ui.frame import go_to, link_to, open_run
 from tunesmith.ui.messages import guarded
-from tunesmith.ui.run_view import draw_status
+from tunesmith.ui.run_status import draw_status
 from tunesmith.ui.session import services, t
 
 
@@ -32,6 +32,10 @@ def draw_active() -> None:
                 open_run(state.id)
         if found.queued:
             st.caption(t("home.waiting", n=len(found.queued)))
+        if found.paused:
+            st.caption(t("home.paused", n=found.paused))
+        if (found.queued or found.paused) and st.button(t("training.queue"), key="open_queue"):
+            go_to("training", view="queue")
 
 
 def draw_demo(found: Overview) -> None:

@@ -8,8 +8,10 @@ from tunesmith.services import experiments, training
 from tunesmith.ui.figures import show_time
 from tunesmith.ui.frame import open_run
 from tunesmith.ui.messages import toast
+from tunesmith.ui.queue_view import draw_queue
 from tunesmith.ui.run_view import draw_run
 from tunesmith.ui.session import services, t
+from tunesmith.ui.sweep_form import draw_sweep
 from tunesmith.ui.training_form import draw_form, draw_preview
 
 
@@ -25,6 +27,8 @@ def draw_new_run() -> None:
             run_id = training.start(services(), config)
             toast(t("training.started"))
             open_run(run_id)
+        if config is not None:
+            draw_sweep(config, ready)
 
 
 def draw_runs() -> None:
@@ -47,15 +51,17 @@ def draw_runs() -> None:
 
 
 st.title(t("training.title"))
+VIEWS = {"new": t("training.new"), "run": t("training.current"), "queue": t("training.queue")}
 view = "run" if "run" in st.query_params and st.query_params.get("view") != "new" else st.query_params.get("view", "new")
 picked = st.segmented_control(
-    t("training.title"), ["new", "run"], default=view if view in {"new", "run"} else "new",
-    format_func=lambda name: t("training.new") if name == "new" else t("training.current"), label_visibility="collapsed",
+    t("training.title"), VIEWS, default=view if view in VIEWS else "new", format_func=VIEWS.get, label_visibility="collapsed",
 )  # fmt: skip
 if picked and picked != view:
     st.query_params.from_dict({"view": picked})
     st.rerun()
 if view == "run":
     draw_runs()
+elif view == "queue":
+    draw_queue()
 else:
     draw_new_run()

@@ -25,6 +25,7 @@ from tunesmith.training.health import Health
 
 PAIRS = [(f"What is the code of box {n}?", f"The code is {n * 37}.") for n in range(8)]
 TOKENS = mx.array([[5, 9, 300, 41, 77]])
+WILD = LoraParameters(rank=8, scale=1000.0)
 Train = Callable[..., tuple[str, Path]]
 Write = Callable[..., Path]
 
@@ -204,10 +205,10 @@ def test_more_processes_in_the_batch_than_rows(run_training: Train, write_rows: 
 
 
 def test_a_loss_that_explodes_stops_the_run_and_keeps_the_last_good_state(run_training: Train, write_rows: Write, tmp_path: Path) -> None:
-    """At a rate of 0.5 the third step is already far worse than guessing."""
+    """A rate and a scale far too large: after some steps it is much worse than guessing."""
     folder = tmp_path / "exploding"
     with pytest.raises(UserError) as caught:
-        run_training(write_rows(PAIRS, PAIRS[:2]), again=folder, iters=50, learning_rate=0.5, grad_clip=0.0)
+        run_training(write_rows(PAIRS, PAIRS[:2]), again=folder, iters=50, learning_rate=0.3, grad_clip=0.0, lora_parameters=WILD, seed=0)
     assert caught.value.code == "loss_exploded"
     assert int(str(caught.value.facts["step"])) > 1
     verify_folder(folder / "adapter")

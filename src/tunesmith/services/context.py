@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import threading
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from tunesmith.errors import UserError
 from tunesmith.inference.client import HostClient
+from tunesmith.jobs.queue import is_quiet, parse_quiet_hours
 from tunesmith.jobs.supervisor import Supervisor
 from tunesmith.settings.files import from_mapping, read_yaml
 from tunesmith.settings.schema import AppSettings
@@ -68,11 +70,12 @@ def build_services() -> Services:
     settings = load_settings()
     data_dir = Path(settings.data_folder).expanduser() if settings.data_folder else home_folder()
     store = ExperimentStore(data_dir)
-    supervisor = Supervisor(store)
+    supervisor = Supervisor(store, lambda: not is_quiet(parse_quiet_hours(services.settings.quiet_hours), datetime.now()))
+    services = Services(settings, data_dir, store, supervisor, HostClient(data_dir / "inference.log"))
     supervisor.start()
     if supervisor.in_charge:
         store.purge_trash()
-    return Services(settings, data_dir, store, supervisor, HostClient(data_dir / "inference.log"))
+    return services
 
 
 @functools.cache

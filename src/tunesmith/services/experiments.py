@@ -64,6 +64,14 @@ def trashed(s: Services) -> list[ExperimentRow]:
     return [_row(s, e, RunFolder(s.store.trash_folder / e.id)) for e in s.store.trashed()]
 
 
+def name_of(s: Services, run_id: str) -> str:
+    """Return what people call a run, its id when it is gone."""
+    try:
+        return s.store.display_name(s.store.get(run_id))
+    except UserError:
+        return run_id
+
+
 def rename(s: Services, run_id: str, name: str) -> None:
     """Give a run another name. Raises UserError `name_empty`, `name_too_long`, `server_read_only`."""
     s.require_writable()

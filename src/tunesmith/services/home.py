@@ -25,6 +25,7 @@ class Overview:
 
     active: RunSnapshot | None
     queued: list[RunSnapshot]
+    paused: int
     recent: list[ExperimentRow]
     demo_run: ExperimentRow | None
     has_adapter: bool
@@ -39,6 +40,7 @@ def overview(s: Services) -> Overview:
     return Overview(
         active=snapshot(s, active.id) if active else None,
         queued=queued,
+        paused=sum(row.status == "paused" for row in rows),
         recent=rows[:RECENT_ROWS],
         demo_run=demo,
         has_adapter=any(row.adapter for row in rows),

@@ -14,7 +14,8 @@ from tunesmith.errors import UserError
 from tunesmith.jobs.queue import waiting_line
 from tunesmith.services.context import Services
 from tunesmith.settings.files import from_mapping, parse_yaml
-from tunesmith.store.experiments import ACTIVE, Experiment
+from tunesmith.store.experiments import ACTIVE, OCCUPYING, RESUMABLE, Experiment
+from tunesmith.store.run_folder import RunFolder
 from tunesmith.store.series import MetricSeries, thin
 from tunesmith.training.config import TrainConfig
 
@@ -56,6 +57,9 @@ class RunSnapshot:
     error: UserError | None
     bad_lines: int
     adapter: bool
+    resumable: bool
+    best: bool
+    continued_from: str
 
     @property
     def active(self) -> bool:
@@ -71,20 +75,27 @@ def snapshot(s: Services, run_id: str) -> RunSnapshot:
     config = from_mapping(TrainConfig, parse_yaml(folder.config.read_text(encoding="utf-8"), folder.config.name))
     latest = series.latest
     step = int(latest.get("step", 0))
+    steps = int(latest.get("steps_planned") or config.iters)
     age = folder.heartbeat_age_seconds()
     figures = {name: latest.get(name) for name in (
         "train_loss", "val_loss", "val_perplexity", "learning_rate", "tokens_per_second", "seconds_per_step",
         "peak_memory_bytes", "tokens_seen", "grad_norm",
     )}  # fmt: skip
     return RunSnapshot(
-        id=run_id, name=s.store.display_name(experiment), status=experiment.status, method=experiment.method,
-        model=experiment.model, data=experiment.data, created_at=experiment.created_at, config=config, iters=config.iters,
-        step=step, progress=min(1.0, step / config.iters), train_loss_first=series.first.get("train_loss"),
-        best_val_loss=series.lowest("val_loss"), elapsed_seconds=_elapsed(experiment, series), eta_seconds=_eta(experiment, series, config),
+        id=run_id, name=s.store.display_name(experiment), status=_status(experiment, folder), method=experiment.method,
+        model=experiment.model, data=experiment.data, created_at=experiment.created_at, config=config, iters=steps,
+        step=step, progress=min(1.0, step / steps), train_loss_first=series.first.get("train_loss"),
+        best_val_loss=series.lowest("val_loss"), elapsed_seconds=_elapsed(experiment, series), eta_seconds=_eta(experiment, series, steps),
         responding=experiment.status != "running" or age is None or age < NOT_RESPONDING_SECONDS,
         queue_position=_queue_position(s, experiment), error=as_error(experiment.error), bad_lines=series.bad_lines,
-        adapter=folder.has_adapter(), **figures,
+        adapter=folder.has_adapter(), resumable=experiment.status in RESUMABLE and not folder.has_request("resume") and folder.newest_checkpoint_step() is not None,
+        best=(folder.path / "best").is_dir(), continued_from=experiment.continued_from, **figures,
     )  # fmt: skip
+
+
+def _status(experiment: Experiment, folder: RunFolder) -> str:
+    """Return the status; a run whose resume the supervisor has not seen yet counts as queued, so that whoever watches goes on watching."""
+    return "queued" if experiment.status in RESUMABLE and folder.has_request("resume") else experiment.status
 
 
 def as_error(record: dict[str, Any] | None) -> UserError | None:
@@ -99,12 +110,12 @@ def _elapsed(experiment: Experiment, series: MetricSeries) -> float | None:
     return float(seconds) if seconds is not None else None
 
 
-def _eta(experiment: Experiment, series: MetricSeries, config: TrainConfig) -> float | None:
+def _eta(experiment: Experiment, series: MetricSeries, planned: int) -> float | None:
     """Estimate the rest from the pace so far, validations and saves included."""
     steps, seconds = series.column("elapsed_seconds")
     if experiment.status != "running" or not len(steps) or steps[-1] <= 0:
         return None
-    return float(seconds[-1] / steps[-1] * (config.iters - steps[-1]))
+    return float(seconds[-1] / steps[-1] * (planned - steps[-1]))
 
 
 def _queue_position(s: Services, experiment: Experiment) -> int | None:
@@ -137,13 +148,32 @@ def stop(s: Services, run_id: str) -> None:
     s.supervisor.wake()
 
 
+def pause(s: Services, run_id: str) -> None:
+    """Ask a run to save its exact state and give its memory back. Raises UserError `run_not_active`."""
+    if s.store.get(run_id).status not in OCCUPYING:
+        raise UserError("run_not_active", run=run_id)
+    s.store.folder(run_id).request("pause")
+    s.supervisor.wake()
+
+
+def resume(s: Services, run_id: str) -> None:
+    """Put a run that was paused, stopped or broken off in the queue again; it goes on from its newest checkpoint.
+
+    Raises UserError `run_not_resumable`.
+    """
+    if s.store.get(run_id).status not in RESUMABLE or s.store.folder(run_id).newest_checkpoint_step() is None:
+        raise UserError("run_not_resumable", run=run_id)
+    s.store.folder(run_id).request("resume")
+    s.supervisor.wake()
+
+
 def series_bytes(s: Services, run_id: str, since: int) -> bytes | None:
     """Return the curves as float32 columns behind a JSON header, None when nothing is new.
 
     Layout: uint32 length of the header, the header (padded to 4 bytes), then x [n] and y [n] of each series.
     """
     reader = s.series(run_id)
-    active = s.store.get(run_id).status in ACTIVE
+    active = _status(s.store.get(run_id), s.store.folder(run_id)) in ACTIVE
     if reader.rev == since and active:
         return None
     described: list[dict[str, Any]] = []

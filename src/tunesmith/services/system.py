@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.errors import UserError
+from tunesmith.jobs.queue import parse_quiet_hours
 from tunesmith.services.context import Services, load_settings, settings_file
 from tunesmith.settings.files import from_mapping, to_mapping, to_yaml
 from tunesmith.settings.schema import AppSettings
@@ -56,7 +57,8 @@ def _version(package: str) -> str:
 def save_settings(s: Services, **changes: Any) -> AppSettings:
     """Save changed settings in the person's file and use them from now on.
 
-    Raises UserError `folder_missing` for a model folder that is not there, `setting_…`, `server_read_only`.
+    Raises UserError `folder_missing` for a model folder that is not there, `setting_…`, `quiet_hours_unreadable`,
+    `server_read_only`.
     """
     s.require_writable()
     for folder in changes.get("model_folders", ()):
@@ -64,6 +66,7 @@ def save_settings(s: Services, **changes: Any) -> AppSettings:
             raise UserError("folder_missing", folder=folder)
     if (data := changes.get("data_folder")) and not Path(data).expanduser().is_absolute():
         raise UserError("folder_not_absolute", folder=data)
+    parse_quiet_hours(changes.get("quiet_hours", ""))
     settings = from_mapping(AppSettings, to_mapping(load_settings()) | changes)
     path = settings_file()
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from tunesmith.services.datasets import find_dataset
 from tunesmith.services.models import DEMO_MODEL_ID, find_model
 from tunesmith.settings.fields import check_values
 from tunesmith.settings.files import from_mapping, parse_yaml, to_yaml
+from tunesmith.system.environment import user_name
 from tunesmith.system.memory import disk_free_bytes
 from tunesmith.training.config import TrainConfig
 from tunesmith.training.registry import METHODS
@@ -131,20 +132,37 @@ def _estimate_seconds(s: Services, config: TrainConfig, tokens: int) -> float | 
     return tokens / median(paces[:5]) if paces else None
 
 
-def start(s: Services, config: TrainConfig) -> str:
+def start(s: Services, config: TrainConfig, group: str = "") -> str:
     """Put a run in the queue and return its id. Raises the first of the preview's problems."""
     problems = _find_problems(s, config)
     if problems:
         raise problems[0]
-    return submit(s, config)
+    return submit(s, config, group)
 
 
-def submit(s: Services, config: TrainConfig) -> str:
+def submit(s: Services, config: TrainConfig, group: str = "", continued_from: str = "") -> str:
     """Put checked settings in the queue, whoever is in charge of it; return the run's id."""
     model, data = find_model(s, config.model), find_dataset(s, config.data)
     experiment = s.store.create(
-        to_yaml(config), name=config.name or f"{data.id} · {model.id}", kind="train", method=config.method,
-        model=model.id, data=data.id, model_path=str(model.path), data_path=str(data.path),
+        to_yaml(config), name=config.name or f"{data.id} · {model.id}", kind="train", method=config.method, owner=user_name(),
+        model=model.id, data=data.id, model_path=str(model.path), data_path=str(data.path), group=group,
+        continued_from=continued_from, begin_from=s.store.folder(continued_from) if continued_from else None,
     )  # fmt: skip
     s.supervisor.wake()
     return experiment.id
+
+
+def continue_run(s: Services, run_id: str, more: int) -> str:
+    """Start a new run that goes on where a completed one ended, for `more` steps; its curve begins with the old one's.
+
+    The schedule stretches over the new length. Raises UserError `run_not_continuable`, `setting_too_small`.
+    """
+    source = s.store.folder(run_id)
+    done = source.newest_checkpoint_step()
+    if s.store.get(run_id).status != "completed" or done is None:
+        raise UserError("run_not_continuable", run=run_id)
+    if more < 1:
+        raise UserError("setting_too_small", field="iters", value=more, minimum=1)
+    config = parse_config(source.config.read_text(encoding="utf-8"))
+    name = f"{s.store.display_name(s.store.get(run_id))} +{more}"
+    return submit(s, dataclasses.replace(config, iters=done + more, epochs=0.0, name=name), continued_from=run_id)

@@ -27,6 +27,10 @@ class AppSettings:
         "auto", choices=("auto", "light", "dark"), label="Theme",
         help="Light or dark pages. Automatic follows the system.",
     )  # fmt: skip
+    quiet_hours: str = setting(
+        "", label="Quiet hours",
+        help="No run is started between these times of day, such as 09:00-18:00; runs that go on are left alone. Empty: none.",
+    )  # fmt: skip
     port: int = setting(
         8501, minimum=1024, maximum=65535, label="Port", advanced=True,
         help="The port of the page on this computer. Takes effect at the next start.",

@@ -95,13 +95,18 @@ class ExperimentStore:
             raise UserError("run_unknown", run=run_id)
         return RunFolder(path)
 
-    def create(self, config_yaml: str, **facts: Any) -> Experiment:
-        """Write a queued experiment as a whole: the folder is made aside and renamed. Raises UserError `disk_full`."""
+    def create(self, config_yaml: str, begin_from: RunFolder | None = None, **facts: Any) -> Experiment:
+        """Write a queued experiment as a whole: the folder is made aside and renamed. Raises UserError `disk_full`.
+
+        `begin_from` is a run from whose newest checkpoint this one goes on.
+        """
         run_id = time.strftime("%Y%m%d-%H%M%S-", time.localtime()) + secrets.token_hex(3)
         aside = self.experiments / f".{run_id}.new"
         try:
             aside.mkdir(mode=0o700)
             write_atomic(aside / "config.yaml", config_yaml.encode())
+            if begin_from:
+                begin_from.copy_state(aside)
             now = time.time()
             experiment = Experiment(
                 id=run_id, created_at=now, config_sha256=sha256_of(aside / "config.yaml"),

@@ -8,6 +8,7 @@ log.txt           the worker's output
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -64,9 +65,16 @@ class RunFolder:
         """Whether the adapter is complete: its manifest is written last."""
         return (self.adapter / "MANIFEST.json").exists()
 
-    def has_checkpoint(self) -> bool:
-        """Whether the run can go on from a saved state."""
-        return any((self.path / "checkpoints").glob("step-*/MANIFEST.json"))
+    def newest_checkpoint_step(self) -> int | None:
+        """Return the step of the newest whole checkpoint, None when the run cannot go on from any."""
+        steps = [int(path.parent.name.split("-")[1]) for path in (self.path / "checkpoints").glob("step-*/MANIFEST.json")]
+        return max(steps, default=None)
+
+    def copy_state(self, target: Path) -> None:
+        """Copy the newest checkpoint and the curves to another run's folder, which then goes on from there."""
+        newest = f"checkpoints/step-{self.newest_checkpoint_step()}"
+        shutil.copytree(self.path / newest, target / newest)
+        shutil.copy2(self.metrics, target / self.metrics.name)
 
     def request(self, kind: str) -> None:
         """Put a wish in the mailbox: `cancel`, `pause` or `resume`."""

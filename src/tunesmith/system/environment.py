@@ -1,11 +1,20 @@
-"""What a helper process may see of our environment: no tokens, no keys, no model hub."""
+"""What a helper process may see of our environment: no tokens, no keys, no model hub; and whose session this is."""
 
 from __future__ import annotations
 
+import getpass
 from collections.abc import Mapping
 
 _PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV", "USER", "TZ", "PYTHONPATH")
 _PASSED_PREFIXES = ("LC_", "MLX_", "OMP_", "OPENBLAS_", "CUDA_", "AGX_", "TUNESMITH_", "PYTHONHASHSEED")
+
+
+def user_name() -> str:
+    """Return the name of the person whose account this is, empty where the system has none."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return ""
 
 
 def worker_environment(source: Mapping[str, str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ import streamlit as st
 from tunesmith.services.experiments import ExperimentRow
 from tunesmith.ui.figures import show_duration, show_time
 from tunesmith.ui.frame import open_run
-from tunesmith.ui.run_view import STATUS_LOOK
+from tunesmith.ui.run_status import STATUS_LOOK
 from tunesmith.ui.session import t
 
 

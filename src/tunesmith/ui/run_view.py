@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import streamlit as st
 
-from tunesmith.services import runs
+from tunesmith.errors import UserError
+from tunesmith.services import experiments, runs, training
 from tunesmith.services.runs import RunSnapshot
 from tunesmith.ui.downloads import zip_files
 from tunesmith.ui.figures import show_bytes, show_count, show_duration, show_loss, show_number
 from tunesmith.ui.frame import go_to
 from tunesmith.ui.live import live_curves
 from tunesmith.ui.messages import guarded, show_error, toast
+from tunesmith.ui.queue_view import draw_resume
+from tunesmith.ui.run_details import draw_details
+from tunesmith.ui.run_status import draw_status
 from tunesmith.ui.session import services, t
 from tunesmith.ui.training_form import start_form_with
-
-STATUS_LOOK = {
-    "queued": ("gray", "hourglass_empty"), "starting": ("blue", "pending"), "running": ("blue", "play_circle"),
-    "stopping": ("orange", "pending"), "completed": ("green", "check_circle"), "failed": ("red", "error"),
-    "cancelled": ("gray", "stop_circle"), "interrupted": ("orange", "power_off"),
-}  # fmt: skip
-
-
-def draw_status(status: str) -> None:
-    """Draw a run's state as a coloured chip."""
-    colour, icon = STATUS_LOOK[status]
-    st.badge(t(f"status.{status}"), color=colour, icon=f":material/{icon}:")  # type: ignore[arg-type]
 
 
 def draw_run(run_id: str) -> None:
@@ -36,19 +26,29 @@ def draw_run(run_id: str) -> None:
     """
     state = runs.snapshot(services(), run_id)
     every = 1.0 if state.active else None
-    line, action = st.columns([5, 1], vertical_alignment="center")
+    line, action = st.columns([4, 2], vertical_alignment="center")
     with line:
         st.fragment(_draw_state, run_every=every)(run_id, state.active)
-    with action:
-        locked = state.status == "stopping" or services().read_only
-        if state.active and st.button(t("run.stop"), icon=":material/stop_circle:", disabled=locked, width="stretch"):
-            _ask_stop(run_id)
+    with action, st.container(horizontal=True, horizontal_alignment="right"):
+        _draw_actions(state)
     st.fragment(_draw_progress, run_every=every)(run_id)
     if not state.active:
         _draw_next_steps(state)
     st.markdown(f"##### {t('run.curves')}")
     live_curves(run_id)
-    st.fragment(_draw_details, run_every=2.0 if state.active else None)(run_id)
+    st.fragment(draw_details, run_every=2.0 if state.active else None)(run_id)
+
+
+def _draw_actions(state: RunSnapshot) -> None:
+    locked = state.status == "stopping" or services().read_only
+    if state.resumable:
+        draw_resume(state)
+    if state.status in {"running", "starting"} and st.button(t("run.pause"), icon=":material/pause_circle:", disabled=locked):
+        runs.pause(services(), state.id)
+        toast(t("run.pause_sent"))
+        st.rerun()
+    if state.active and st.button(t("run.stop"), icon=":material/stop_circle:", disabled=locked):
+        _ask_stop(state.id)
 
 
 def _draw_state(run_id: str, was_active: bool) -> None:
@@ -78,6 +78,10 @@ def _draw_notes(state: RunSnapshot) -> None:
         st.warning(t("run.not_responding"), icon=":material/warning:")
     if state.error:
         show_error(state.error)
+    if state.resumable:
+        st.caption(t("run.resume_text", step=show_count(state.step)))
+    if state.continued_from:
+        st.caption(t("run.continued_from", name=experiments.name_of(services(), state.continued_from)))
     if state.bad_lines:
         st.caption(t("run.bad_lines", n=state.bad_lines))
 
@@ -128,9 +132,25 @@ def _draw_next_steps(state: RunSnapshot) -> None:
                     t("run.export"), lambda: zip_adapter(state.id), file_name=f"{state.id}-adapter.zip", icon=":material/download:",
                     mime="application/zip",
                 )  # fmt: skip
+            if state.status == "completed":
+                with st.popover(t("run.more"), icon=":material/fast_forward:"):
+                    _draw_continue(state)
             if st.button(t("run.again"), icon=":material/replay:"):
                 start_form_with(state.config)
                 go_to("training", view="new")
+
+
+def _draw_continue(state: RunSnapshot) -> None:
+    st.caption(t("run.more_text"))
+    more = st.number_input(t("run.more_steps"), min_value=1, max_value=1_000_000, value=max(1, state.step // 2), key=f"more-{state.id}")
+    if st.button(t("run.more"), key=f"continue-{state.id}", type="primary", disabled=services().read_only):
+        try:
+            run_id = training.continue_run(services(), state.id, int(more))
+        except UserError as error:
+            show_error(error)
+        else:
+            toast(t("run.more_started"))
+            go_to("training", run=run_id)
 
 
 def zip_adapter(run_id: str) -> bytes:
@@ -138,36 +158,3 @@ def zip_adapter(run_id: str) -> bytes:
     folder = services().store.folder(run_id)
     files = [(path, path.name) for path in sorted(folder.adapter.iterdir())]
     return zip_files(f"{run_id}-adapter", [*files, (folder.config, "training_config.yaml")])
-
-
-def _draw_details(run_id: str) -> None:
-    with guarded():
-        events = runs.events(services(), run_id)
-        for event in events:
-            if event["kind"] in {"rows_left_out", "rows_cut"}:
-                st.info(t(f"run.{event['kind']}", count=event["count"]), icon=":material/info:")
-            elif event["kind"] == "packing_off":
-                st.caption(t("run.packing_off", reason=event["reason"]))
-        _draw_samples([e for e in events if e["kind"] == "sample"])
-        with st.expander(t("run.log"), icon=":material/notes:"):
-            lines = runs.log_tail(services(), run_id)
-            st.code("\n".join(lines) or t("run.no_log"), language=None, height=260)
-        with st.expander(t("run.settings"), icon=":material/settings:"):
-            st.code(runs.config_yaml(services(), run_id), language="yaml")
-
-
-def _draw_samples(samples: list[dict[str, Any]]) -> None:
-    st.markdown(f"##### {t('run.samples')}", help=t("run.samples_text"))
-    if not samples:
-        st.caption(t("run.no_samples"))
-        return
-    steps = sorted({s["step"] for s in samples})
-    shown = steps if len(steps) <= 3 else [steps[0], *steps[-2:]]
-    prompts = {s["prompt"]: s["expected"] for s in samples}
-    answers = {(s["prompt"], s["step"]): s["text"] for s in samples}
-    for place, (prompt, expected) in zip(st.columns(len(prompts)), prompts.items(), strict=True):
-        with place, st.container(border=True, height="stretch"):
-            st.text(prompt, help=t("run.sample_help", answer=expected))
-            for step in shown:
-                st.caption(t("run.sample_step", step=show_count(step)))
-                st.text(answers.get((prompt, step), t("common.none")))

@@ -88,7 +88,8 @@ def _draw_yaml(config: TrainConfig) -> None:
                 st.rerun()
 
 
-def _field_label(name: str) -> str:
+def setting_label(name: str) -> str:
+    """Return a training setting's label in the session's language."""
     for owner in (TrainConfig, LoraParameters):
         for field in dataclasses.fields(owner):
             if field.name == name and field.metadata:
@@ -131,6 +132,6 @@ def _draw_figures(found: training.RunPreview) -> None:
         lines.append(t("training.supervised_line", share=f"{share:.0%}"))
         known = found.seconds_estimate is not None
         lines.append(t("training.time_line", time=show_duration(found.seconds_estimate)) if known else t("training.time_unknown"))
-    names = ", ".join(_field_label(name) for name in found.changed)
+    names = ", ".join(setting_label(name) for name in found.changed)
     lines.append(t("training.changed_line", n=len(found.changed), names=names) if names else t("training.unchanged_line"))
     st.markdown("\n".join(f"- {line}" for line in lines))

@@ -1,0 +1,97 @@
+"""The queue: what runs, what waits and in which order, what is paused. Order and priority are people's, kept beside the run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from tunesmith.errors import UserError
+from tunesmith.jobs.queue import is_quiet, occupying, parse_quiet_hours, waiting_line
+from tunesmith.services.context import Services
+from tunesmith.services.runs import RunSnapshot, snapshot
+from tunesmith.store.experiments import Experiment
+
+PRIORITIES = (1, 0, -1)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A run in the line; `position` counts from 1."""
+
+    id: str
+    name: str
+    model: str
+    data: str
+    owner: str
+    group: str
+    priority: int
+    position: int
+
+
+@dataclass(frozen=True)
+class Queue:
+    """What the queue page shows."""
+
+    active: list[RunSnapshot]
+    waiting: list[Waiting]
+    paused: list[RunSnapshot]
+    quiet: bool
+
+
+def overview(s: Services) -> Queue:
+    """Return the queue as it is now."""
+    experiments, _ = s.store.all()
+    line = waiting_line(experiments, s.store.queue_place)
+    return Queue(
+        active=[snapshot(s, e.id) for e in occupying(experiments)],
+        waiting=[_waiting(s, experiment, number) for number, experiment in enumerate(line, start=1)],
+        paused=[snapshot(s, e.id) for e in experiments if e.status == "paused"],
+        quiet=is_quiet(parse_quiet_hours(s.settings.quiet_hours), datetime.now()),
+    )
+
+
+def _waiting(s: Services, experiment: Experiment, position: int) -> Waiting:
+    return Waiting(
+        experiment.id, s.store.display_name(experiment), experiment.model, experiment.data, experiment.owner, experiment.group,
+        s.store.queue_place(experiment)[0], position,
+    )  # fmt: skip
+
+
+def move(s: Services, run_id: str, direction: Literal["up", "down", "first"]) -> None:
+    """Let a waiting run change places with its neighbour, or go to the front; it takes over that place's priority.
+
+    Raises UserError `run_not_waiting`.
+    """
+    line = _line_with(s, run_id)
+    here = next(number for number, experiment in enumerate(line) if experiment.id == run_id)
+    there = {"up": max(0, here - 1), "down": min(len(line) - 1, here + 1), "first": 0}[direction]
+    if there == here:
+        return
+    rest = [experiment for experiment in line if experiment.id != run_id]
+    before, after = (s.store.queue_place(rest[n]) if 0 <= n < len(rest) else None for n in (there - 1, there))
+    priority = (after or before or (0, 0.0))[0] if there < here else (before or after or (0, 0.0))[0]
+    low = before[1] if before and before[0] == priority else None
+    high = after[1] if after and after[0] == priority else None
+    s.store.set_queue_place(run_id, priority, _between(low, high))
+
+
+def _between(low: float | None, high: float | None) -> float:
+    if low is not None and high is not None:
+        return (low + high) / 2
+    return low + 1.0 if low is not None else (high or 0.0) - 1.0
+
+
+def set_priority(s: Services, run_id: str, priority: int) -> None:
+    """Put a waiting run at the end of those with this priority. Raises UserError `run_not_waiting`."""
+    line = _line_with(s, run_id)
+    ranks = [s.store.queue_place(e)[1] for e in line if s.store.queue_place(e)[0] == priority and e.id != run_id]
+    s.store.set_queue_place(run_id, priority, _between(max(ranks), None) if ranks else 0.0)
+
+
+def _line_with(s: Services, run_id: str) -> list[Experiment]:
+    s.require_writable()
+    line = waiting_line(s.store.all()[0], s.store.queue_place)
+    if run_id not in {experiment.id for experiment in line}:
+        raise UserError("run_not_waiting", run=run_id)
+    return line

@@ -1,0 +1,64 @@
+"""Sweeps: a small grid over any settings, queued as a group of runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from tunesmith.errors import UserError
+from tunesmith.services.context import Services
+from tunesmith.services.training import start
+from tunesmith.settings.files import from_mapping, to_mapping
+from tunesmith.training.config import LoraParameters, TrainConfig
+
+MOST_RUNS = 64
+LEFT_OUT = {"model", "data", "method", "name", "lora_parameters", "sample_prompts", "custom_keys"}
+
+
+def sweepable_settings() -> list[str]:
+    """Return the settings that a sweep can vary; the adapter's shape as `lora_parameters.rank`."""
+    own = [f.name for f in dataclasses.fields(TrainConfig) if f.name not in LEFT_OUT]
+    return own + [f"lora_parameters.{f.name}" for f in dataclasses.fields(LoraParameters) if f.name not in LEFT_OUT]
+
+
+def parse_values(text: str) -> list[Any]:
+    """Return the values in `1e-4, 3e-4`, each read as YAML would. Raises UserError `sweep_without_values`."""
+    values = [yaml.safe_load(part) for part in text.split(",") if part.strip()]
+    if not values:
+        raise UserError("sweep_without_values")
+    return values
+
+
+def expand(config: TrainConfig, grid: Mapping[str, Sequence[Any]]) -> list[TrainConfig]:
+    """Return one checked config for each combination, named by its values. Raises UserError `sweep_too_large`, `setting_…`."""
+    count = 1
+    for values in grid.values():
+        count *= len(values)
+    if count > MOST_RUNS:
+        raise UserError("sweep_too_large", runs=count, most=MOST_RUNS)
+    return [_with_values(config, dict(zip(grid, chosen, strict=True))) for chosen in itertools.product(*grid.values())]
+
+
+def _with_values(config: TrainConfig, chosen: Mapping[str, Any]) -> TrainConfig:
+    plain = to_mapping(config)
+    for name, value in chosen.items():
+        outer, _, inner = name.partition(".")
+        if inner:
+            plain[outer][inner] = value
+        else:
+            plain[outer] = value
+    told = ", ".join(f"{name.rpartition('.')[2]} {value}" for name, value in chosen.items())
+    plain["name"] = f"{config.name or config.data} · {told}"
+    return from_mapping(TrainConfig, plain)
+
+
+def start_sweep(s: Services, config: TrainConfig, grid: Mapping[str, Sequence[Any]]) -> list[str]:
+    """Queue every combination as one group; return the runs' ids. Nothing is queued when one of them is wrong."""
+    configs = expand(config, grid)
+    group = f"sweep-{secrets.token_hex(2)}"
+    return [start(s, each, group=group) for each in configs]

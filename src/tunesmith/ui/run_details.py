@@ -1,0 +1,81 @@
+"""What a run left behind on the page: alerts, answers while it learned, log, settings. Knows the runs service."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from tunesmith.services import runs
+from tunesmith.ui.figures import show_count
+from tunesmith.ui.messages import describe, guarded
+from tunesmith.ui.session import services, t
+
+NOTES = {"rows_left_out", "rows_without_labels", "rows_cut", "rows_drop", "rows_split"}
+CARDS = 3
+
+
+def draw_details(run_id: str) -> None:
+    """Draw everything below the curves; renews itself while the run is active."""
+    with guarded():
+        events = runs.events(services(), run_id)
+        _draw_events(events)
+        _draw_samples([e for e in events if e["kind"] == "sample"])
+        with st.expander(t("run.log"), icon=":material/notes:"):
+            lines = runs.log_tail(services(), run_id)
+            st.code("\n".join(lines) or t("run.no_log"), language=None, height=260)
+        with st.expander(t("run.settings"), icon=":material/settings:"):
+            st.code(runs.config_yaml(services(), run_id), language="yaml")
+
+
+def _draw_events(events: list[dict[str, Any]]) -> None:
+    alerts = [error for event in events if event["kind"] == "alert" and (error := runs.as_error(event))]
+    if alerts:
+        st.markdown(f"##### {t('run.alerts')}")
+    for alert in alerts:
+        st.warning(describe(alert), icon=":material/warning:")
+    for event in events:
+        kind = event["kind"]
+        if kind in NOTES:
+            st.info(t(f"run.{kind}", count=event["count"]), icon=":material/info:")
+        elif kind == "packing_off":
+            st.caption(t("run.packing_off", reason=event["reason"]))
+        elif kind == "early_stop":
+            st.info(t("run.early_stop", step=event["step"], best_step=event["best_step"]), icon=":material/flag:")
+        elif kind == "best_kept":
+            st.info(t("run.best_kept", step=event["step"]), icon=":material/flag:")
+        elif kind == "kept_last_good":
+            st.info(t("run.kept_last_good", step=event["step"]), icon=":material/flag:")
+
+
+def _draw_samples(samples: list[dict[str, Any]]) -> None:
+    st.markdown(f"##### {t('run.samples')}", help=t("run.samples_text"))
+    if not samples:
+        st.caption(t("run.no_samples"))
+        return
+    steps = sorted({s["step"] for s in samples})
+    shown = steps if len(steps) <= CARDS else [steps[0], *steps[-2:]]
+    prompts = {s["prompt"]: s["expected"] for s in samples}
+    answers = {(s["prompt"], s["step"]): s["text"] for s in samples}
+    for place, (prompt, expected) in zip(st.columns(len(prompts)), prompts.items(), strict=True):
+        with place, st.container(border=True, height="stretch"):
+            st.text(prompt, help=t("run.sample_help", answer=expected) if expected else None)
+            for step in shown:
+                st.caption(t("run.sample_step", step=show_count(step)))
+                st.text(answers.get((prompt, step), t("common.none")))
+    if len(steps) > CARDS:
+        _draw_grid(prompts, steps, answers)
+
+
+def _draw_grid(prompts: dict[str, str], steps: list[int], answers: dict[tuple[str, int], str]) -> None:
+    """Draw every answer: a line for each prompt, a column for each step."""
+    with st.expander(t("run.grid"), icon=":material/grid_on:"):
+        frame = pd.DataFrame(
+            {
+                t("run.grid_prompt"): list(prompts),
+                t("run.grid_expected"): list(prompts.values()),
+                **{t("run.sample_step", step=show_count(step)): [answers.get((prompt, step), "") for prompt in prompts] for step in steps},
+            }
+        )
+        st.dataframe(frame, hide_index=True, width="stretch", row_height=70)
