@@ -9,10 +9,11 @@ from tunesmith.ui.figures import show_time
 from tunesmith.ui.frame import open_run
 from tunesmith.ui.messages import toast
 from tunesmith.ui.queue_view import draw_queue
+from tunesmith.ui.run_preview import draw_preview
 from tunesmith.ui.run_view import draw_run
 from tunesmith.ui.session import services, t
 from tunesmith.ui.sweep_form import draw_sweep
-from tunesmith.ui.training_form import draw_form, draw_preview
+from tunesmith.ui.training_form import draw_form
 
 
 def draw_new_run() -> None:

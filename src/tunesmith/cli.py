@@ -8,17 +8,20 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import orjson
 import typer
 
 from tunesmith.errors import UserError
-from tunesmith.i18n.catalog import t
-from tunesmith.services import context, experiments, home, runs, training
+from tunesmith.i18n.catalog import error_words, format_bytes, t
+from tunesmith.services import context, datasets, experiments, home, models, runs, training
 from tunesmith.services.context import Services
 from tunesmith.system.paths import REPOSITORY
+from tunesmith.training.config import TrainConfig
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Fine-tune language models with Apple MLX.")
 Json = Annotated[bool, typer.Option("--json", help="Report as JSON.")]
@@ -30,7 +33,7 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        typer.echo(t(f"error.{error.code}", "en", **error.facts), err=True)
+        typer.echo(error_words(error.code, error.facts, "en"), err=True)
         raise SystemExit(2) from error
 
 
@@ -62,26 +65,53 @@ def serve(port: Annotated[int | None, typer.Option(help="Port on 127.0.0.1; the 
 
 @app.command()
 def quick(
-    model: Annotated[str, typer.Option(help="Model id or folder.")] = "",
-    data: Annotated[str, typer.Option(help="Data set id, or the path of a JSONL file or folder.")] = "",
-    config: Annotated[Path | None, typer.Option(help="YAML file with the run's settings.")] = None,
+    model: Annotated[str, typer.Argument(help="Model id or folder; the shipped one by default.")] = "",
+    data: Annotated[str, typer.Argument(help="Data set id, or the path of a JSONL file or folder; the shipped one by default.")] = "",
     iters: Annotated[int | None, typer.Option(help="Number of steps.")] = None,
     json: Json = False,
 ) -> None:
-    """Train now and wait for the end; without options, the demo."""
-    chosen = training.parse_config(config.read_text(encoding="utf-8")) if config else home.demo_config()
+    """Train now with good defaults and wait for the end; without arguments, the demo."""
+    plain = home.demo_config() if not model and not data else TrainConfig(model=models.DEMO_MODEL_ID, data=home.DEMO_DATASET_ID)
     changes = {"model": _as_id(model), "data": _as_id(data), "iters": iters}
-    chosen = dataclasses.replace(chosen, **{k: v for k, v in changes.items() if v})  # type: ignore[arg-type]
-    services = context.build_services()
-    try:
+    _train_attached(dataclasses.replace(plain, **{k: v for k, v in changes.items() if v}), json)  # type: ignore[arg-type]
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML file with the run's settings.")],
+    model: Annotated[str, typer.Option(help="Model id or folder, instead of the file's.")] = "",
+    data: Annotated[str, typer.Option(help="Data set id, JSONL file or folder, instead of the file's.")] = "",
+    queue: Annotated[bool, typer.Option("--queue", help="Put the run in the queue of the running app and return.")] = False,
+    json: Json = False,
+) -> None:
+    """Train by a YAML file and wait for the end; Ctrl-C leaves the run going."""
+    chosen = _read_config(config, model, data)
+    if not queue:
+        _train_attached(chosen, json)
+    with _services() as services:
         run_id = training.submit(services, chosen)
-        final = _follow(services, run_id, quiet=json)
-    finally:
-        services.close()
+    _report({"id": run_id, "status": "queued"}, json, t("cli.queued", "en", run=run_id))
+
+
+def _read_config(path: Path, model: str = "", data: str = "") -> TrainConfig:
+    if not path.is_file():
+        raise UserError("file_missing", file=str(path))
+    chosen = training.parse_config(path.read_text(encoding="utf-8"))
+    return dataclasses.replace(chosen, model=_as_id(model or chosen.model), data=_as_id(data or chosen.data))
+
+
+def _train_attached(config: TrainConfig, json: bool) -> NoReturn:
+    with _services() as services:
+        run_id = training.submit(services, config)
+        try:
+            final = _follow(services, run_id, quiet=json)
+        except KeyboardInterrupt:
+            _report({"id": run_id, "status": "running"}, json, t("cli.left_going", "en", run=run_id))
+            raise SystemExit(130) from None
+        adapter = str(services.store.folder(run_id).adapter) if final.adapter else None
     record = {
         "id": run_id, "status": final.status, "loss_first": final.train_loss_first, "loss_last": final.train_loss,
-        "seconds": final.elapsed_seconds, "adapter": str(services.store.folder(run_id).adapter) if final.adapter else None,
-        "error": final.error.as_record() if final.error else None,
+        "seconds": final.elapsed_seconds, "adapter": adapter, "error": final.error.as_record() if final.error else None,
     }  # fmt: skip
     _report(record, json, t(f"cli.ended.{final.status}", "en", run=run_id))
     if final.error:
@@ -89,9 +119,45 @@ def quick(
     raise SystemExit(0 if final.status == "completed" else 1)
 
 
+@app.command()
+def validate(config: Annotated[Path, typer.Argument(help="YAML file with the run's settings.")], json: Json = False) -> None:
+    """Check a YAML file: settings, model, data, memory; exit code 2 when the run could not start."""
+    chosen = _read_config(config)
+    with _services() as services:
+        found = training.preview(services, chosen)
+    found = dataclasses.replace(found, problems=[e for e in found.problems if e.code != "server_read_only"])  # an open app takes the run
+    record = {
+        "problems": [e.as_record() for e in found.problems], "warnings": [e.as_record() for e in found.warnings], "steps": found.steps,
+        "epochs": found.epochs, "tokens": found.tokens, "rows": found.train_rows,
+        "peak_memory_bytes": found.memory.peak_bytes if found.memory else None,
+    }  # fmt: skip
+    lines = [f"✗ {error_words(e.code, e.facts, 'en')}" for e in found.problems]
+    lines += [f"! {error_words(e.code, e.facts, 'en')}" for e in found.warnings]
+    if not found.problems:
+        lines.append(t("cli.plan", "en", rows=found.train_rows, steps=found.steps, tokens=found.tokens, memory=show_memory(found)))
+    _report(record, json, "\n".join(lines))
+    raise SystemExit(2 if found.problems else 0)
+
+
+def show_memory(found: training.RunPreview) -> str:
+    """Return the estimated peak as text."""
+    return format_bytes(found.memory.peak_bytes) if found.memory else "?"
+
+
+@contextmanager
+def _services() -> Iterator[Services]:
+    services = context.build_services()
+    try:
+        yield services
+    finally:
+        services.close()
+
+
 def _as_id(name: str) -> str:
+    """Return a path for what is a file, a model folder or a data folder here; anything else is an id."""
     path = Path(name).expanduser()
-    return str(path.resolve()) if name and path.exists() else name
+    own = path.is_file() or "/" in name or any((path / inside).exists() for inside in ("config.json", "train.jsonl"))
+    return str(path.resolve()) if name and own and path.exists() else name
 
 
 def _follow(services: Services, run_id: str, quiet: bool) -> runs.RunSnapshot:
@@ -109,25 +175,77 @@ def _follow(services: Services, run_id: str, quiet: bool) -> runs.RunSnapshot:
 @app.command(name="runs")
 def list_runs(json: Json = False) -> None:
     """List the experiments, newest first."""
-    services = context.build_services()
-    try:
+    with _services() as services:
         rows = experiments.table(services)
-    finally:
-        services.close()
     records = [{k: v for k, v in dataclasses.asdict(row).items() if k not in {"sparkline", "error"}} for row in rows]
     lines = [f"{r.id}  {r.status:<12} {r.name}  {r.final_loss if r.final_loss is None else round(r.final_loss, 4)}" for r in rows]
     _report(records, json, "\n".join(lines) or t("cli.no_runs", "en"))
 
 
+@app.command(name="list-models")
+def list_models(json: Json = False) -> None:
+    """List the base models: the shipped one and those in the settings' folders."""
+    with _services() as services:
+        found = models.list_models(services)
+    records = [{"id": m.id, "path": str(m.path), "parameters": m.parameters, "problem": m.problem and m.problem.code} for m in found]
+    problems = [error_words(m.problem.code, m.problem.facts, "en") if m.problem else "" for m in found]
+    lines = [f"{m.id:<32} {m.parameters / 1e6:>10.1f} M  {problem}" for m, problem in zip(found, problems, strict=True)]
+    _report(records, json, "\n".join(line.rstrip() for line in lines))
+
+
+@app.command(name="list-data")
+def list_data(json: Json = False) -> None:
+    """List the data sets with their rows."""
+    with _services() as services:
+        found = datasets.list_datasets(services)
+    records = [{"id": d.id, "rows": d.rows, "methods": list(d.methods)} for d in found]
+    lines = [f"{d.id:<32} " + ", ".join(f"{split} {count}" for split, count in d.rows.items()) for d in found]
+    _report(records, json, "\n".join(lines))
+
+
+Run = Annotated[str, typer.Argument(help="The run's id.")]
+
+
 @app.command()
-def stop(run: Annotated[str, typer.Argument(help="The run's id.")], json: Json = False) -> None:
+def stop(run: Run, json: Json = False) -> None:
     """Stop a run; it saves what it has learned."""
-    services = context.build_services()
-    try:
+    with _services() as services:
         runs.stop(services, run)
-    finally:
-        services.close()
     _report({"id": run, "requested": "cancel"}, json, t("cli.stopping", "en", run=run))
+
+
+@app.command()
+def pause(run: Run, json: Json = False) -> None:
+    """Pause a run: it saves its exact state and gives its memory back."""
+    with _services() as services:
+        runs.pause(services, run)
+    _report({"id": run, "requested": "pause"}, json, t("cli.pausing", "en", run=run))
+
+
+@app.command()
+def resume(run: Run, json: Json = False) -> None:
+    """Let a paused, stopped or broken-off run go on from its last saved state, and wait for its end."""
+    with _services() as services:
+        runs.resume(services, run)
+        final = _follow(services, run, quiet=json)
+    _report({"id": run, "status": final.status, "loss_last": final.train_loss}, json, t(f"cli.ended.{final.status}", "en", run=run))
+    raise SystemExit(0 if final.status == "completed" else 1)
+
+
+@app.command()
+def logs(run: Run, follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the run has ended.")] = False) -> None:
+    """Print a run's log."""
+    with _services() as services:
+        path = services.store.folder(run).log
+        shown = 0
+        while True:
+            active = runs.snapshot(services, run).active
+            text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+            typer.echo(text[shown:], nl=False)
+            shown = len(text)
+            if not follow or not active:
+                return
+            time.sleep(POLL_SECONDS)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
@@ -39,10 +40,11 @@ def submit(store: ExperimentStore, data_path: Path) -> Callable[..., Experiment]
     """Queue a real tiny run."""
 
     def queue_run(iters: int = 4, model: Path = DEMO_MODEL, **changes: object) -> Experiment:
-        config = TrainConfig(
-            model="demo", data="rows", iters=iters, batch_size=2, steps_per_report=1, steps_per_eval=100, save_every=5, max_seq_length=64,
-            lora_parameters=LoraParameters(rank=2), **changes,
-        )  # type: ignore[arg-type]  # fmt: skip
+        settings: dict[str, Any] = {
+            "model": "demo", "data": "rows", "iters": iters, "batch_size": 2, "steps_per_report": 1, "steps_per_eval": 100, "save_every": 5,
+            "max_seq_length": 64, "lora_parameters": LoraParameters(rank=2),
+        }  # fmt: skip
+        config = TrainConfig(**(settings | changes))
         return store.create(
             to_yaml(config), name="tiny", kind="train", method="sft", model="demo", data="rows",
             model_path=str(model), data_path=str(data_path),

@@ -14,11 +14,21 @@ import psutil
 from tunesmith.system.environment import worker_environment
 
 
-def launch_worker(run_dir: Path, nonce: str, inherited: Sequence[int]) -> subprocess.Popen[bytes]:
-    """Start `python -m tunesmith.jobs.worker` for a run; its output goes to the run's log, its locks come with it."""
+def worker_command(run_dir: Path, nonce: str, processes: int = 1, hostfile: str = "", port: int = 0) -> list[str]:
+    """Return the command of a run's worker; of several processes, under mlx.launch's ring from `port` on."""
+    alone = [sys.executable, "-m", "tunesmith.jobs.worker", str(run_dir), "--nonce", nonce]
+    if processes == 1 and not hostfile:
+        return alone
+    launcher = [str(Path(sys.executable).with_name("mlx.launch")), "--backend", "ring", "--starting-port", str(port)]
+    spread = ["--hostfile", hostfile] if hostfile else ["-n", str(processes)]
+    return [*launcher, *spread, "--", *alone]
+
+
+def launch_worker(run_dir: Path, command: Sequence[str], inherited: Sequence[int]) -> subprocess.Popen[bytes]:
+    """Start a run's worker; its output goes to the run's log, its locks come with it."""
     with (run_dir / "log.txt").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "tunesmith.jobs.worker", str(run_dir), "--nonce", nonce],
+            list(command),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -15,18 +15,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tunesmith.errors import UserError
-from tunesmith.jobs.process import launch_worker, signal_worker
+from tunesmith.jobs.process import launch_worker, signal_worker, worker_command
 from tunesmith.jobs.queue import occupying, waiting_line
 from tunesmith.jobs.summary import summarise
+from tunesmith.settings.files import from_mapping, parse_yaml
 from tunesmith.store.experiments import RESUMABLE, Experiment, ExperimentStore
 from tunesmith.store.locks import ProcessLock, is_held
 from tunesmith.store.run_folder import RunFolder
+from tunesmith.training.config import TrainConfig
 
 logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.3
 TERMINATE_AFTER_SECONDS = 30.0
 KILL_AFTER_SECONDS = 40.0
+RING_PORT, RING_PORTS = 32323, 8000  # mlx.launch's own first port, and how far a run may go from it
 
 
 class Supervisor:
@@ -81,14 +84,20 @@ class Supervisor:
             if experiment.status == "queued" and self._store.folder(experiment.id).has_request("cancel"):
                 self._store.transition(experiment, "cancelled", ended_at=time.time())
             elif experiment.status in RESUMABLE and self._store.folder(experiment.id).has_request("resume"):
-                self._store.folder(experiment.id).forget_requests()
-                self._store.transition(experiment, "queued", error=None)
+                self._resume(experiment)
         for experiment in occupying(experiments):
             self._watch(experiment)
         experiments, _ = self._store.all()
         line = waiting_line(experiments, self._store.queue_place)
         if line and not occupying(experiments) and self._may_start():
             self._launch(line[0])
+
+    def _resume(self, experiment: Experiment) -> None:
+        """Queue an ended run again; its `resume` goes last, so that whoever looks in between sees it waiting."""
+        folder = self._store.folder(experiment.id)
+        folder.forget_requests("cancel", "pause")
+        self._store.transition(experiment, "queued", error=None)
+        folder.forget_requests("resume")
 
     def _watch(self, experiment: Experiment) -> None:
         folder = self._store.folder(experiment.id)
@@ -132,7 +141,8 @@ class Supervisor:
             experiment = self._store.transition(experiment, "starting", nonce=nonce, attempt=experiment.attempt + 1, started_at=time.time())
             folder = self._store.folder(experiment.id)
             folder.forget_heartbeat()
-            child = launch_worker(folder.path, nonce, [slot.descriptor(), own.descriptor()])
+            folder.forget_requests("resume", "pause")
+            child = launch_worker(folder.path, _command(folder, nonce), [slot.descriptor(), own.descriptor()])
             self._children[experiment.id] = child
             self._store.change(experiment, pid=child.pid)
         finally:
@@ -141,3 +151,12 @@ class Supervisor:
 
     def _lock_path(self, experiment: Experiment) -> Path:
         return self._store.locks / f"run-{experiment.id}.lock"
+
+
+def _command(folder: RunFolder, nonce: str) -> list[str]:
+    """Return the worker's command as the run's settings want it; settings that cannot be read are the worker's to report."""
+    try:
+        config = from_mapping(TrainConfig, parse_yaml(folder.config.read_text(encoding="utf-8"), folder.config.name))
+    except (UserError, OSError):
+        return worker_command(folder.path, nonce)
+    return worker_command(folder.path, nonce, config.num_processes, config.hostfile, RING_PORT + secrets.randbelow(RING_PORTS))

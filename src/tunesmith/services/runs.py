@@ -88,7 +88,7 @@ def snapshot(s: Services, run_id: str) -> RunSnapshot:
         best_val_loss=series.lowest("val_loss"), elapsed_seconds=_elapsed(experiment, series), eta_seconds=_eta(experiment, series, steps),
         responding=experiment.status != "running" or age is None or age < NOT_RESPONDING_SECONDS,
         queue_position=_queue_position(s, experiment), error=as_error(experiment.error), bad_lines=series.bad_lines,
-        adapter=folder.has_adapter(), resumable=experiment.status in RESUMABLE and not folder.has_request("resume") and folder.newest_checkpoint_step() is not None,
+        adapter=folder.has_adapter(), resumable=_is_resumable(experiment, folder),
         best=(folder.path / "best").is_dir(), continued_from=experiment.continued_from, **figures,
     )  # fmt: skip
 
@@ -96,6 +96,10 @@ def snapshot(s: Services, run_id: str) -> RunSnapshot:
 def _status(experiment: Experiment, folder: RunFolder) -> str:
     """Return the status; a run whose resume the supervisor has not seen yet counts as queued, so that whoever watches goes on watching."""
     return "queued" if experiment.status in RESUMABLE and folder.has_request("resume") else experiment.status
+
+
+def _is_resumable(experiment: Experiment, folder: RunFolder) -> bool:
+    return _status(experiment, folder) in RESUMABLE and folder.newest_checkpoint_step() is not None
 
 
 def as_error(record: dict[str, Any] | None) -> UserError | None:
@@ -161,7 +165,7 @@ def resume(s: Services, run_id: str) -> None:
 
     Raises UserError `run_not_resumable`.
     """
-    if s.store.get(run_id).status not in RESUMABLE or s.store.folder(run_id).newest_checkpoint_step() is None:
+    if not _is_resumable(s.store.get(run_id), s.store.folder(run_id)):
         raise UserError("run_not_resumable", run=run_id)
     s.store.folder(run_id).request("resume")
     s.supervisor.wake()

@@ -5,19 +5,23 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
 
 from tunesmith.data.batching import attention_width
 from tunesmith.errors import UserError
 from tunesmith.inference.protocol import TokenReport
+from tunesmith.jobs.measure import Measurement
 from tunesmith.models.discovery import ModelInfo
 from tunesmith.services.context import Services
 from tunesmith.services.datasets import find_dataset
 from tunesmith.services.models import DEMO_MODEL_ID, find_model
+from tunesmith.services.plan import MemoryPlan, plan_memory
 from tunesmith.settings.fields import check_values
 from tunesmith.settings.files import from_mapping, parse_yaml, to_yaml
 from tunesmith.system.environment import user_name
 from tunesmith.system.memory import disk_free_bytes
+from tunesmith.system.paths import CONFIG
 from tunesmith.training.config import TrainConfig
 from tunesmith.training.registry import METHODS
 
@@ -39,6 +43,7 @@ class RunPreview:
     longest_tokens: int | None = None
     overlong_rows: int | None = None
     seconds_estimate: float | None = None
+    memory: MemoryPlan | None = None
     changed: list[str] = field(default_factory=list)
 
 
@@ -68,16 +73,50 @@ def _find_problems(s: Services, config: TrainConfig) -> list[UserError]:
         problems.append(UserError("server_read_only", folder=str(s.data_dir)))
     if (free := disk_free_bytes(s.data_dir)) < MINIMUM_FREE_BYTES:
         problems.append(UserError("disk_nearly_full", folder=str(s.data_dir), free_bytes=free, needed_bytes=MINIMUM_FREE_BYTES))
-    for check in (lambda: check_values(config), lambda: find_model(s, config.model), lambda: find_dataset(s, config.data)):
+    checks = (
+        lambda: check_values(config), lambda: find_model(s, config.model), lambda: find_dataset(s, config.data),
+        lambda: _check_together(config), lambda: _check_layers(config, find_model(s, config.model)),
+    )  # fmt: skip
+    for check in checks:
         try:
             check()
         except UserError as error:
             problems.append(error)
-    return problems
+    return list({str(problem): problem for problem in problems}.values())
 
 
-def preview(s: Services, config: TrainConfig) -> RunPreview:
-    """Return what the run would do, token counts by the model's own tokenizer."""
+def _check_together(config: TrainConfig) -> None:
+    """Refuse settings that are right alone and wrong together."""
+    if config.fine_tune_type == "full" and config.quantize != "none":
+        raise UserError("full_tuning_of_quantized")
+    if config.lora_parameters.keys == "custom" and not config.lora_parameters.custom_keys:
+        raise UserError("modules_not_named")
+    if config.hostfile and not Path(config.hostfile).expanduser().is_file():
+        raise UserError("file_missing", file=config.hostfile)
+    if config.keep_best and config.val_batches == 0:
+        raise UserError("best_without_validation")
+
+
+def _check_layers(config: TrainConfig, model: ModelInfo) -> None:
+    if model.num_layers and config.num_layers > model.num_layers:
+        raise UserError("too_many_layers", asked=config.num_layers, layers=model.num_layers)
+    if config.fine_tune_type == "full" and model.quantization:
+        raise UserError("full_tuning_of_quantized")
+
+
+def profiles() -> list[str]:
+    """Return the names of the shipped profiles: settings that suit a purpose."""
+    return sorted(path.stem for path in (CONFIG / "profiles").glob("*.yaml"))
+
+
+def load_profile(name: str, model: str, data: str) -> TrainConfig:
+    """Return a profile's settings for a model and a data set; a profile that names its own keeps them."""
+    config = parse_config((CONFIG / "profiles" / f"{name}.yaml").read_text(encoding="utf-8"))
+    return dataclasses.replace(config, model=config.model or model, data=config.data or data)
+
+
+def preview(s: Services, config: TrainConfig, measured: Measurement | None = None) -> RunPreview:
+    """Return what the run would do, token counts by the model's own tokenizer; a measurement makes memory and time sharper."""
     changed = changed_fields(config)
     if problems := _find_problems(s, config):
         return RunPreview(problems=problems, steps=config.iters, changed=changed)
@@ -91,10 +130,13 @@ def preview(s: Services, config: TrainConfig) -> RunPreview:
         return RunPreview(problems=[error], steps=config.iters, changed=changed)
     epochs = counted.steps / max(1, math.ceil(counted.rows / (config.batch_size * config.grad_accumulation_steps)))
     tokens = round(counted.tokens * epochs)
+    lines, width, labels = counted.largest_batch
+    memory = plan_memory(s, config, model, (lines, width, labels), measured)
     return RunPreview(
-        warnings=_find_warnings(config, counted), train_rows=counted.rows, valid_rows=counted.valid_rows, steps=counted.steps,
+        warnings=_find_warnings(config, counted, memory), train_rows=counted.rows, valid_rows=counted.valid_rows, steps=counted.steps,
         epochs=epochs, tokens=tokens, supervised_tokens=counted.supervised_tokens, longest_tokens=counted.longest_tokens,
-        overlong_rows=counted.overlong_rows, seconds_estimate=_estimate_seconds(s, config, tokens), changed=changed,
+        overlong_rows=counted.overlong_rows, seconds_estimate=_estimate_seconds(s, config, tokens, measured), memory=memory,
+        changed=changed,
     )  # fmt: skip
 
 
@@ -109,7 +151,7 @@ def _batch_rules(config: TrainConfig, model: ModelInfo) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _find_warnings(config: TrainConfig, counted: TokenReport) -> list[UserError]:
+def _find_warnings(config: TrainConfig, counted: TokenReport, memory: MemoryPlan) -> list[UserError]:
     warnings = []
     if counted.unusable_rows:
         warnings.append(UserError("preview_rows_left_out", count=counted.unusable_rows))
@@ -117,13 +159,18 @@ def _find_warnings(config: TrainConfig, counted: TokenReport) -> list[UserError]
         warnings.append(UserError("preview_rows_without_labels", count=counted.rows_without_labels))
     if counted.overlong_rows:
         warnings.append(UserError(f"preview_rows_{config.overlong}", count=counted.overlong_rows, longest=config.max_seq_length))
+    if memory.verdict != "fits":
+        facts = {"peak_bytes": memory.peak_bytes, "budget_bytes": memory.budget_bytes}
+        warnings.append(UserError(f"plan_{memory.verdict}", **facts))
     if not counted.valid_rows:
         warnings.append(UserError("preview_no_validation"))
     return warnings
 
 
-def _estimate_seconds(s: Services, config: TrainConfig, tokens: int) -> float | None:
-    """Estimate from the pace of earlier runs of the same model on this computer; None when there was none."""
+def _estimate_seconds(s: Services, config: TrainConfig, tokens: int, measured: Measurement | None) -> float | None:
+    """Estimate from the measured pace, else from earlier runs of the same model on this computer; None when there was none."""
+    if measured:
+        return tokens / measured.tokens_per_second
     paces = [
         e.summary["tokens_per_second"]
         for e in s.store.all()[0]

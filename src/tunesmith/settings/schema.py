@@ -27,6 +27,10 @@ class AppSettings:
         "auto", choices=("auto", "light", "dark"), label="Theme",
         help="Light or dark pages. Automatic follows the system.",
     )  # fmt: skip
+    memory_budget_gb: float = setting(
+        0.0, minimum=0.0, maximum=4096, unit="GB", label="Memory for runs",
+        help="The plan before a run warns when it would need more than this. 0: what is free at that moment.",
+    )  # fmt: skip
     quiet_hours: str = setting(
         "", label="Quiet hours",
         help="No run is started between these times of day, such as 09:00-18:00; runs that go on are left alone. Empty: none.",

@@ -89,10 +89,10 @@ class RunFolder:
         except FileNotFoundError:
             return None
 
-    def forget_requests(self) -> None:
-        """Empty the mailbox: a new attempt begins without the last one's wishes."""
-        for path in (self.path / "requests").glob("*.json"):
-            path.unlink(missing_ok=True)
+    def forget_requests(self, *kinds: str) -> None:
+        """Take wishes out of the mailbox: a new attempt begins without the last one's."""
+        for kind in kinds:
+            (self.path / "requests" / f"{kind}.json").unlink(missing_ok=True)
 
     def has_request(self, kind: str) -> bool:
         """Whether a wish lies in the mailbox: one `stat`, cheap enough for every step."""

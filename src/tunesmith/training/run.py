@@ -14,6 +14,7 @@ import mlx.nn as nn
 import mlx.optimizers as optim
 from mlx.utils import tree_map
 
+from tunesmith.data.batching import Shape, largest_shape
 from tunesmith.errors import UserError
 from tunesmith.training.batches import batches_of_step
 from tunesmith.training.config import TrainConfig
@@ -42,6 +43,21 @@ def train(config: TrainConfig, model_path: Path, data_path: Path, run_dir: Path,
     try:
         run = prepare_run(config, model_path, data_path, run_dir, recorder, processes)
         return _loop(run, wish)
+    finally:
+        recorder.close()
+
+
+def measure_steps(config: TrainConfig, model_path: Path, data_path: Path, folder: Path) -> Shape:
+    """Do the run's first steps without validation, checkpoint or adapter; return their largest batch. Figures are in the metrics."""
+    recorder = Recorder(folder, attempt=1)
+    try:
+        run = prepare_run(config, model_path, data_path, folder, recorder)
+        run.base.model.train()
+        gradient_of = nn.value_and_grad(run.base.model, run.loss)
+        mx.reset_peak_memory()
+        for _ in range(run.steps):
+            _report(run, _timed(run, lambda: _take_step(run, gradient_of), counted=True))
+        return largest_shape(run.rows.train, run.rules, run.steps)
     finally:
         recorder.close()
 

@@ -23,14 +23,7 @@ def draw_sweep(config: TrainConfig, ready: bool) -> None:
             t("training.sweep_fields"), sweeps.sweepable_settings(), key="sweep_fields", max_selections=3,
             format_func=_label,
         )  # fmt: skip
-        texts = {
-            name: st.text_input(
-                t("training.sweep_values", field=setting_label(name.rpartition(".")[2])),
-                value=DEFAULT_VALUES.get(name, ""),
-                key=f"sweep.{name}",
-            )
-            for name in chosen
-        }
+        texts = {name: _draw_values(name) for name in chosen}
         if not texts or not all(text.strip() for text in texts.values()):
             return
         try:

@@ -1,4 +1,4 @@
-"""The form of a new run and its preview. Knows the training service, not the engine."""
+"""The form of a new run. Knows the training service, not the engine."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tunesmith.services import datasets, models, training
 from tunesmith.services.datasets import DatasetSummary
 from tunesmith.settings.files import from_mapping, to_yaml
 from tunesmith.training.config import LoraParameters, TrainConfig
-from tunesmith.ui.figures import show_bytes, show_count, show_duration
+from tunesmith.ui.figures import show_bytes
 from tunesmith.ui.forms import Options, draw_fields, merge_values
-from tunesmith.ui.messages import describe, show_error, toast
+from tunesmith.ui.messages import show_error, toast
 from tunesmith.ui.session import language, services, t
 
 
@@ -58,6 +58,7 @@ def draw_form() -> TrainConfig | None:
     """Draw simple and advanced settings; return the config, None when a value is wrong (the error is shown)."""
     prefix, initial = _open_form()
     options = _options()
+    _draw_profiles(initial)
     simple = draw_fields(initial, prefix, advanced=False, options=options)
     with st.expander(t("training.advanced"), icon=":material/tune:"):
         advanced = draw_fields(initial, prefix, advanced=True, options=options)
@@ -72,6 +73,19 @@ def draw_form() -> TrainConfig | None:
     st.session_state["train_draft"] = config
     _draw_yaml(config)
     return config
+
+
+def _draw_profiles(initial: TrainConfig) -> None:
+    """Draw the choice of a profile; choosing one fills the form."""
+    shown = present_config()
+    chosen = st.pills(
+        t("training.profile"), training.profiles(), key=f"profile{st.session_state.get('train_generation', 0)}",
+        format_func=lambda name: t(f"training.profile_{name}"), help=t("training.profile_help"),
+    )  # fmt: skip
+    if chosen:
+        start_form_with(training.load_profile(chosen, shown.model or initial.model, shown.data or initial.data))
+        toast(t("training.yaml_applied"))
+        st.rerun()
 
 
 def _draw_yaml(config: TrainConfig) -> None:
@@ -95,43 +109,3 @@ def setting_label(name: str) -> str:
             if field.name == name and field.metadata:
                 return field_words(owner.__name__, field, language())[0]
     return name
-
-
-@st.cache_data(ttl=20, show_spinner=False)
-def _preview(config: TrainConfig, store: str) -> training.RunPreview:
-    del store  # part of the cache's key: another data folder, other data sets
-    return training.preview(services(), config)
-
-
-def draw_preview(config: TrainConfig) -> bool:
-    """Draw what the run would do; return whether it may start."""
-    with st.container(border=True):
-        with st.spinner(t("training.counting")):
-            found = _preview(config, str(services().data_dir))
-        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-            st.markdown(f"##### {t('training.preview')}")
-            if found.problems:
-                st.badge(t("training.not_ready"), color="red", icon=":material/block:")
-            else:
-                st.badge(t("training.ready"), color="green", icon=":material/check_circle:")
-        for problem in found.problems:
-            show_error(problem)
-        for warning in found.warnings:
-            st.warning(describe(warning), icon=":material/warning:")
-        _draw_figures(found)
-    return not found.problems
-
-
-def _draw_figures(found: training.RunPreview) -> None:
-    lines = []
-    if found.train_rows is not None:
-        lines.append(t("training.rows_line", train=show_count(found.train_rows), valid=show_count(found.valid_rows)))
-        lines.append(t("training.steps_line", steps=show_count(found.steps), epochs=f"{found.epochs or 0:.1f}"))
-        lines.append(t("training.tokens_line", tokens=show_count(found.tokens), longest=show_count(found.longest_tokens)))
-        share = (found.supervised_tokens or 0) * (found.epochs or 0) / max(1, found.tokens or 1)
-        lines.append(t("training.supervised_line", share=f"{share:.0%}"))
-        known = found.seconds_estimate is not None
-        lines.append(t("training.time_line", time=show_duration(found.seconds_estimate)) if known else t("training.time_unknown"))
-    names = ", ".join(setting_label(name) for name in found.changed)
-    lines.append(t("training.changed_line", n=len(found.changed), names=names) if names else t("training.unchanged_line"))
-    st.markdown("\n".join(f"- {line}" for line in lines))

@@ -1,0 +1,147 @@
+"""The line of waiting runs: order, moves, priorities, quiet hours; and sweeps that fill it. No worker is started."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from datetime import datetime, time
+from pathlib import Path
+
+import pytest
+
+from tunesmith.errors import UserError
+from tunesmith.inference.client import HostClient
+from tunesmith.jobs.queue import is_quiet, parse_quiet_hours
+from tunesmith.jobs.supervisor import Supervisor
+from tunesmith.services import queue, runs, sweeps, training
+from tunesmith.services.context import Services
+from tunesmith.settings.schema import AppSettings
+from tunesmith.store.experiments import ExperimentStore
+from tunesmith.training.config import TrainConfig
+
+CONFIG = TrainConfig(model="demo", data="company_facts")
+
+
+@pytest.fixture
+def services(data_dir: Path) -> Iterator[Services]:
+    store = ExperimentStore(data_dir)
+    supervisor = Supervisor(store)
+    supervisor._lock.acquire()  # in charge, but no thread: nothing starts
+    services = Services(AppSettings(), data_dir, store, supervisor, HostClient(data_dir / "host.log"))
+    yield services
+    services.close()
+
+
+@pytest.fixture
+def add(services: Services) -> Callable[[str], str]:
+    return lambda name: training.submit(services, dataclasses.replace(CONFIG, name=name))
+
+
+def names(services: Services) -> list[str]:
+    return [w.name for w in queue.overview(services).waiting]
+
+
+def test_first_come_first_served_until_people_say_otherwise(services: Services, add: Callable[[str], str]) -> None:
+    a, _, c = add("a"), add("b"), add("c")
+    assert names(services) == ["a", "b", "c"]
+    queue.move(services, c, "up")
+    assert names(services) == ["a", "c", "b"]
+    queue.move(services, a, "down")
+    assert names(services) == ["c", "a", "b"]
+    queue.move(services, a, "down")
+    assert names(services) == ["c", "b", "a"]
+    queue.move(services, a, "down")  # already the last
+    queue.move(services, a, "first")
+    assert names(services) == ["a", "c", "b"]
+    add("d")
+    assert names(services) == ["a", "c", "b", "d"]
+
+
+def test_priorities_come_before_places(services: Services, add: Callable[[str], str]) -> None:
+    a, b, c = add("a"), add("b"), add("c")
+    queue.set_priority(services, c, 1)
+    queue.set_priority(services, a, -1)
+    assert names(services) == ["c", "b", "a"]
+    queue.move(services, b, "up")  # takes over the priority of the place
+    assert names(services) == ["b", "c", "a"]
+    assert [w.priority for w in queue.overview(services).waiting] == [1, 1, -1]
+
+
+def test_a_run_that_does_not_wait_cannot_be_moved(services: Services, add: Callable[[str], str]) -> None:
+    run = add("a")
+    services.store.transition(services.store.get(run), "cancelled")
+    with pytest.raises(UserError) as caught:
+        queue.move(services, run, "up")
+    assert caught.value.code == "run_not_waiting"
+
+
+def test_what_cannot_be_resumed_says_so(services: Services, add: Callable[[str], str]) -> None:
+    run = add("a")
+    services.store.transition(services.store.get(run), "cancelled")
+    for act, code in ((runs.resume, "run_not_resumable"), (runs.pause, "run_not_active")):
+        with pytest.raises(UserError) as caught:
+            act(services, run)
+        assert caught.value.code == code
+    with pytest.raises(UserError) as caught:
+        training.continue_run(services, run, 5)
+    assert caught.value.code == "run_not_continuable"
+
+
+def test_quiet_hours_pass_midnight() -> None:
+    night = parse_quiet_hours("22:00-07:00")
+    assert night == (time(22), time(7))
+    assert [is_quiet(night, datetime(2026, 1, 1, hour)) for hour in (21, 22, 3, 7)] == [False, True, True, False]
+    day = parse_quiet_hours(" 09:00 - 18:00 ")
+    assert [is_quiet(day, datetime(2026, 1, 1, hour)) for hour in (8, 9, 17, 18)] == [False, True, True, False]
+    assert not is_quiet(parse_quiet_hours(""), datetime(2026, 1, 1))
+    for text in ("9", "25:00-26:00", "09:00-", "a-b", "1-2-3"):
+        with pytest.raises(UserError):
+            parse_quiet_hours(text)
+
+
+def test_nothing_starts_in_quiet_hours(services: Services, add: Callable[[str], str]) -> None:
+    run = add("a")
+    Supervisor(services.store, lambda: False).tick()
+    assert services.store.get(run).status == "queued"
+
+
+def test_a_sweep_is_every_combination_in_one_group(services: Services) -> None:
+    grid = {"learning_rate": sweeps.parse_values("1e-4, 3e-4"), "lora_parameters.rank": sweeps.parse_values("4,8,16")}
+    ids = sweeps.start_sweep(services, CONFIG, grid)
+    records = [services.store.get(run) for run in ids]
+    assert len({r.group for r in records}) == 1
+    configs = [runs.snapshot(services, run).config for run in ids]
+    assert [(c.learning_rate, c.lora_parameters.rank) for c in configs] == [
+        (1e-4, 4), (1e-4, 8), (1e-4, 16), (3e-4, 4), (3e-4, 8), (3e-4, 16)
+    ]  # fmt: skip
+    assert configs[0].name == "company_facts · learning_rate 1e-4, rank 4"
+
+
+@pytest.mark.parametrize(
+    ("grid", "code"),
+    [
+        ({"iters": list(range(1, 80))}, "sweep_too_large"),
+        ({"iters": [10, 0]}, "setting_too_small"),
+        ({"optimizer": ["adam", "adamm"]}, "setting_choice"),
+        ({"iters": [10, "many"]}, "setting_type"),
+    ],
+)
+def test_a_wrong_sweep_queues_nothing(services: Services, grid: dict[str, list[object]], code: str) -> None:
+    with pytest.raises(UserError) as caught:
+        sweeps.start_sweep(services, CONFIG, grid)
+    assert caught.value.code == code
+    assert names(services) == []
+
+
+def test_every_sweepable_setting_is_one(services: Services) -> None:
+    for name in sweeps.sweepable_settings():
+        outer, _, inner = name.partition(".")
+        value = getattr(getattr(CONFIG, outer), inner) if inner else getattr(CONFIG, outer)
+        assert len(sweeps.expand(CONFIG, {name: [value]})) == 1
+
+
+def test_profiles_are_complete_settings(services: Services) -> None:
+    assert training.profiles() == ["chat", "code", "instruction", "tiny-demo"]
+    for name in training.profiles():
+        config = training.load_profile(name, "demo", "company_facts")
+        assert training._find_problems(services, config) == []
