@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from tunesmith.settings.schema import AppSettings
 from tunesmith.store.experiments import TERMINAL, Experiment, ExperimentStore
 from tunesmith.store.files import LineTail
 from tunesmith.store.series import MetricSeries
-from tunesmith.training.config import TrainConfig
+from tunesmith.training.config import LoraParameters, TrainConfig
 
 Submit = Callable[..., Experiment]
 
@@ -154,3 +156,25 @@ def test_events_tell_the_resume(services: Services, store: ExperimentStore, subm
     kinds = [e["kind"] for e in LineTail(store.folder(run.id).events).read_new()]
     assert kinds.count("run_started") == 1
     assert kinds.count("resumed") == 1
+
+
+def test_a_full_disk_at_a_checkpoint_leaves_the_last_good_one(services: Services, store: ExperimentStore, submit: Submit) -> None:
+    """The worker itself, under a limit on the size of files that a checkpoint of rank 64 does not fit in."""
+    run = submit(iters=100_000, lora_parameters=LoraParameters(rank=64))
+    wait_for(lambda: store.folder(run.id).newest_checkpoint_step() is not None)
+    runs.pause(services, run.id)
+    wait_for(lambda: status(store, run.id) == "paused", 20)
+    folder = store.folder(run.id)
+    step = folder.newest_checkpoint_step()
+    folder.forget_requests("pause")
+    command = f"ulimit -f 1000; exec {sys.executable} -m tunesmith.jobs.worker {folder.path} --nonce limited"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=120, check=False)
+    assert done.returncode == 1
+    outcome = folder.read_outcome("limited")
+    assert outcome is not None
+    assert (outcome["status"], outcome["error"]["code"]) == ("failed", "disk_full")
+    assert folder.newest_checkpoint_step() == step
+    from tunesmith.models.adapter_files import verify_folder  # imports mlx, which the other tests here do without
+
+    verify_folder(folder.path / "checkpoints" / f"step-{step}")
+    verify_folder(folder.adapter)

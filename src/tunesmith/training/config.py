@@ -32,7 +32,7 @@ class LoraParameters:
         help="Share of the adapter's input that is dropped at random while training. 0 switches it off.",
     )  # fmt: skip
     rslora: bool = setting(
-        False, label="Rank-stabilised scale (rsLoRA)", group="adapter", advanced=True,
+        False, label="rsLoRA scale", group="adapter", advanced=True,
         help="Divides alpha by the square root of the rank instead of the rank, so that high ranks learn as fast as low ones.",
     )  # fmt: skip
     keys: str = setting(

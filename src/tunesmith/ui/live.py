@@ -24,12 +24,18 @@ def _component() -> Any:
     )
 
 
-def live_curves(run_id: str) -> None:
-    """Draw the run's curves; they go on by themselves while it is active."""
+def live_curves(run_id: str, active: bool) -> None:
+    """Draw the run's curves; they go on by themselves while it is `active`, and again when it is resumed."""
     words = {
         "loss": t("run.loss_panel"), "train_loss": t("run.train_loss"), "val_loss": t("run.curve_val_loss"),
         "learning_rate": t("run.learning_rate"), "tokens_per_second": t("run.curve_speed"), "peak_memory_gb": t("run.curve_memory"),
         "smoothing": t("run.smoothing"), "log_axis": t("run.log_axis"), "empty": t("run.no_points"), "step": t("run.x_axis"),
     }  # fmt: skip
-    data = {"address": f"/api/runs/{run_id}/series", "plotly": "/assets/plotly.min.js", "every_ms": EVERY_MS, "words": words}
+    data = {
+        "address": f"/api/runs/{run_id}/series",
+        "plotly": "/assets/plotly.min.js",
+        "every_ms": EVERY_MS,
+        "active": active,
+        "words": words,
+    }
     _component()(key=f"curves-{run_id}", data=data)

@@ -11,7 +11,7 @@ from tunesmith.jobs.measure import Measurement
 from tunesmith.services import plan, training
 from tunesmith.services.plan import Fix, MemoryPlan
 from tunesmith.training.config import TrainConfig
-from tunesmith.ui.figures import show_bytes, show_count, show_duration, show_number
+from tunesmith.ui.figures import show_bytes, show_count, show_duration
 from tunesmith.ui.messages import describe, show_error, toast
 from tunesmith.ui.session import services, t
 from tunesmith.ui.training_form import setting_label, start_form_with
@@ -87,8 +87,7 @@ def _draw_figures(config: TrainConfig, found: training.RunPreview) -> None:
         lines.append(t("training.time_line", time=show_duration(found.seconds_estimate)) if known else t("training.time_unknown"))
     if config.fine_tune_type != "full":
         lora = config.lora_parameters
-        factor = show_number(lora.effective_scale, 2)
-        lines.append(t("training.alpha_line", alpha=show_number(lora.alpha, 1), rank=lora.rank, factor=factor))
+        lines.append(t("training.alpha_line", alpha=f"{lora.alpha:g}", rank=lora.rank, factor=f"{lora.effective_scale:g}"))
     names = ", ".join(setting_label(name) for name in found.changed)
     lines.append(t("training.changed_line", n=len(found.changed), names=names) if names else t("training.unchanged_line"))
     st.markdown("\n".join(f"- {line}" for line in lines))

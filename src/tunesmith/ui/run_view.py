@@ -28,14 +28,14 @@ def draw_run(run_id: str) -> None:
     every = 1.0 if state.active else None
     line, action = st.columns([4, 2], vertical_alignment="center")
     with line:
-        st.fragment(_draw_state, run_every=every)(run_id, state.active)
+        st.fragment(_draw_state, run_every=every)(run_id, _stage(state))
     with action, st.container(horizontal=True, horizontal_alignment="right"):
         _draw_actions(state)
     st.fragment(_draw_progress, run_every=every)(run_id)
     if not state.active:
         _draw_next_steps(state)
     st.markdown(f"##### {t('run.curves')}")
-    live_curves(run_id)
+    live_curves(run_id, state.active)
     st.fragment(draw_details, run_every=2.0 if state.active else None)(run_id)
 
 
@@ -51,10 +51,15 @@ def _draw_actions(state: RunSnapshot) -> None:
         _ask_stop(state.id)
 
 
-def _draw_state(run_id: str, was_active: bool) -> None:
+def _stage(state: RunSnapshot) -> str:
+    """Return which buttons a state has: those of a waiting, a working, a stopping or an ended run."""
+    return state.status if state.status in {"queued", "stopping"} else "working" if state.active else "ended"
+
+
+def _draw_state(run_id: str, stage: str) -> None:
     with guarded():
         state = runs.snapshot(services(), run_id)
-        if was_active and not state.active:
+        if _stage(state) != stage:
             st.rerun()
         with st.container(horizontal=True, vertical_alignment="center"):
             draw_status(state.status)

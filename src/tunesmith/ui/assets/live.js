@@ -83,7 +83,7 @@ function draw(state) {
       ...axis, domain: [left, right], anchor: "y" + n, rangemode: "tozero",
       title: lowest && (index === 3 || !narrow) ? { text: data.words.step, font: { size: 12 }, standoff: 6 } : undefined,
     };
-    layout["yaxis" + n] = { ...axis, domain: [bottom, top], anchor: "x" + n, rangemode: index > 1 ? "tozero" : "normal" };
+    layout["yaxis" + n] = { ...axis, domain: [bottom, top], anchor: "x" + n, rangemode: index ? "tozero" : "normal" };
     layout.annotations.push({
       text: `<b>${data.words[name]}</b>`, x: left, y: top, xref: "paper", yref: "paper", showarrow: false, xanchor: "left", yanchor: "bottom",
       yshift: 3, font: { size: 13, color: text },

@@ -1,0 +1,204 @@
+"""The estimate against MLX's own peak of real runs, each in a process of its own: the peak and the cache are the process's."""
+
+from __future__ import annotations
+
+from tunesmith.models.blas import prepare_engine
+
+prepare_engine()  # before the first import of mlx
+
+import dataclasses  # noqa: E402
+import shutil  # noqa: E402
+import subprocess  # noqa: E402
+import sys  # noqa: E402
+from dataclasses import dataclass, field  # noqa: E402
+from importlib import import_module  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+
+import mlx.core as mx  # noqa: E402
+import orjson  # noqa: E402
+import pytest  # noqa: E402
+from mlx.utils import tree_flatten  # noqa: E402
+
+from tunesmith.data.batching import BatchRules, attention_width, largest_shape  # noqa: E402
+from tunesmith.data.encoding import EncodingRules, encode_dataset  # noqa: E402
+from tunesmith.models.loading import load_model, load_tokenizer  # noqa: E402
+from tunesmith.models.memory_estimate import (  # noqa: E402
+    CHUNKED_FROM_VOCABULARY,
+    MemoryInputs,
+    count_model_parameters,
+    estimate_memory,
+)
+from tunesmith.system.paths import DEMO_MODEL  # noqa: E402
+from tunesmith.training.config import LoraParameters, TrainConfig  # noqa: E402
+from tunesmith.training.registry import METHODS  # noqa: E402
+from tunesmith.training.run import train  # noqa: E402
+
+TOLERANCE = 0.15
+STEPS = 2  # the first has no optimiser state yet
+SENTENCE = "What is the colour of the river, and who saw it there? "
+DEMO: dict[str, Any] = orjson.loads((DEMO_MODEL / "config.json").read_bytes())
+MIDDLE: dict[str, Any] = {
+    "model_type": "llama", "hidden_size": 384, "num_hidden_layers": 5, "intermediate_size": 1024, "num_attention_heads": 6,
+    "num_key_value_heads": 2, "vocab_size": 2048,
+}  # fmt: skip
+LARGE = MIDDLE | {"hidden_size": 256, "num_hidden_layers": 4, "intermediate_size": 704, "num_attention_heads": 4, "vocab_size": 16384}
+
+
+@dataclass(frozen=True)
+class Case:
+    """`batch` rows of `length` tokens through the demo model, or one with some keys of config.json changed."""
+
+    model: dict[str, Any] = field(default_factory=dict)
+    batch: int = 8
+    length: int = 129
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+CASES = {
+    "demo": Case(),
+    "demo, one padded row": Case(batch=1, length=200, settings={"packing": False}),
+    "demo, wide lines": Case(batch=2, length=513),
+    "demo, checkpointed": Case(batch=16, settings={"grad_checkpoint": True}),
+    "middle, dora": Case(MIDDLE, settings={"fine_tune_type": "dora"}),
+    "middle, 8-bit": Case(MIDDLE, batch=2, settings={"quantize": "8-bit"}),
+    "middle, full by lion": Case(MIDDLE, batch=2, settings={"fine_tune_type": "full", "optimizer": "lion"}),
+    "middle, full, accumulated": Case(MIDDLE, batch=4, settings={"fine_tune_type": "full", "grad_accumulation_steps": 2}),
+    "large vocabulary": Case(LARGE),
+    "large vocabulary, full": Case(LARGE, batch=4, settings={"fine_tune_type": "full"}),
+    "large vocabulary, checkpointed": Case(LARGE, settings={"grad_checkpoint": True}),
+    "large vocabulary, 8-bit": Case(LARGE, batch=2, settings={"quantize": "8-bit"}),
+}  # fmt: skip
+
+
+def write_model(folder: Path, config: dict[str, Any]) -> Path:
+    """Random weights under the demo's tokenizer."""
+    folder.mkdir()
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(DEMO_MODEL / name, folder / name)
+    (folder / "config.json").write_bytes(orjson.dumps(config))
+    mx.random.seed(0)
+    shapes = {name: weight.shape for name, weight in tree_flatten(untrained(config).parameters())}
+    weights = {name: mx.random.normal(shape) * shape[-1] ** -0.5 if len(shape) > 1 else mx.ones(shape) for name, shape in shapes.items()}
+    mx.save_safetensors(str(folder / "model.safetensors"), weights, metadata={"format": "mlx"})
+    return folder
+
+
+def untrained(config: dict[str, Any]) -> Any:
+    module = import_module(f"mlx_lm.models.{config['model_type']}")
+    return module.Model(module.ModelArgs.from_dict(config))
+
+
+def write_rows(folder: Path, count: int) -> Path:
+    folder.mkdir()
+    rows = [{"text": f"{n}. {SENTENCE * 45}"} for n in range(count)]  # longer than any case's lines, so that all are cut
+    (folder / "train.jsonl").write_bytes(b"\n".join(orjson.dumps(row) for row in rows))
+    return folder
+
+
+def measure(work: Path, model: Path, case: Case) -> dict[str, Any]:
+    """Train for real; return the peak in bytes, the largest batch, and whether the cross-entropy went in pieces."""
+    settings: dict[str, Any] = {
+        "iters": STEPS, "batch_size": case.batch, "max_seq_length": case.length, "steps_per_report": 1, "steps_per_eval": 1000,
+        "val_batches": 0, "validation_share": 0.0, "lora_parameters": LoraParameters(rank=8), "seed": 3,
+    }  # fmt: skip
+    config = TrainConfig(**(settings | case.settings))
+    data = write_rows(work / "rows", case.batch * config.grad_accumulation_steps)
+    mx.clear_cache()
+    mx.reset_peak_memory()
+    train(config, model, data, work, lambda: "")
+    peak = max(orjson.loads(line).get("peak_memory_bytes", 0) for line in (work / "metrics.jsonl").read_bytes().splitlines())
+    events = [orjson.loads(line) for line in (work / "events.jsonl").read_bytes().splitlines()]
+    started = next(event for event in events if event["kind"] == "run_started")
+    encoding = EncodingRules(config.max_seq_length, config.loss_on, config.overlong, config.validation_share, config.seed)
+    rows = encode_dataset(data, METHODS["sft"].row_kinds, load_tokenizer(model), encoding).train
+    width = attention_width(DEMO | case.model)
+    rules = BatchRules(config.batch_size, config.max_seq_length, config.seed, started["packing"], config.grad_accumulation_steps, width)
+    return {"peak": peak, "shape": list(largest_shape(rows, rules, config.iters)), "chunked": started["chunked"]}
+
+
+def measure_apart(work: Path, case: Case) -> dict[str, Any]:
+    model = write_model(work / "model", DEMO | case.model) if case.model else DEMO_MODEL
+    arguments = [str(work), str(model), orjson.dumps(dataclasses.asdict(case)).decode()]
+    done = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, Any] = orjson.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def inputs_of(model: dict[str, Any], shape: tuple[int, int, int], settings: dict[str, Any]) -> MemoryInputs:
+    named = {key: value for key, value in settings.items() if key in {"fine_tune_type", "optimizer", "quantize", "grad_checkpoint"}}
+    return MemoryInputs(model, *shape, accumulate=settings.get("grad_accumulation_steps", 1) > 1, **named)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_estimate_is_near_the_measured_peak(tmp_path: Path, name: str) -> None:
+    case = CASES[name]
+    model = DEMO | case.model
+    measured = measure_apart(tmp_path, case)
+    if model["vocab_size"] >= CHUNKED_FROM_VOCABULARY and not measured["chunked"]:
+        pytest.xfail("the run did not chunk its cross-entropy: choose_forward sees the head before the base is frozen")
+    estimate = estimate_memory(inputs_of(model, measured["shape"], case.settings))
+    error = estimate.peak_bytes / measured["peak"] - 1
+    report = f"{name} {measured['shape']}: estimated {estimate.peak_bytes}, measured {measured['peak']}, {error:+.1%}; {estimate}"
+    sys.stdout.write(report)
+    assert abs(error) <= TOLERANCE, report
+
+
+def test_parameters_of_the_demo_model() -> None:
+    real = sum(weight.size for _, weight in tree_flatten(load_model(DEMO_MODEL).model.parameters()))
+    assert count_model_parameters(DEMO) == real
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model_type": "llama", "tie_word_embeddings": False}, {"model_type": "llama", "attention_bias": True, "mlp_bias": True},
+        {"model_type": "qwen2"}, {"model_type": "qwen3", "tie_word_embeddings": False}, {"model_type": "gemma"}, {"model_type": "gemma2"},
+        {"model_type": "phi3", "tie_word_embeddings": False, "head_dim": 64}, {"model_type": "smollm3"},
+    ],
+    ids=lambda changes: "-".join(str(value) for value in changes.values()),
+)  # fmt: skip
+def test_parameters_of_other_architectures(changes: dict[str, Any]) -> None:
+    config = DEMO | {"vocab_size": 320, "query_pre_attn_scalar": 64} | changes
+    assert count_model_parameters(config) == sum(weight.size for _, weight in tree_flatten(untrained(config).parameters()))
+
+
+def peak(model: dict[str, Any] = LARGE, shape: tuple[int, int, int] = (4, 256, 900), **more: Any) -> int:
+    return estimate_memory(MemoryInputs(DEMO | model, *shape, **more)).peak_bytes
+
+
+def test_more_takes_more_and_savings_save() -> None:
+    assert peak(shape=(1, 256, 200)) < peak(shape=(2, 256, 400)) < peak() < peak(shape=(4, 512, 900))
+    assert peak(grad_checkpoint=True) < peak()
+    assert peak(modules="attention") < peak()
+    assert peak(num_layers=2) < peak(num_layers=3) < peak(num_layers=4) == peak()
+    assert peak(rank=8) < peak(rank=64)
+    assert peak(fused_attention=True) < peak()
+    assert peak({}, fine_tune_type="full", compute_bytes=2) < 0.75 * peak({}, fine_tune_type="full")
+    assert peak() < peak(fine_tune_type="dora")
+    assert peak() < peak(fine_tune_type="full") < peak(fine_tune_type="full", shape=(4, 256, 900), accumulate=True)
+    assert peak(quantize="4-bit") < peak(quantize="8-bit") < peak()
+
+
+def test_an_already_quantised_model_by_hand() -> None:
+    """4 bits and, per group of 64, two bfloat16: 4.5 bits per weight of embedding and blocks; the norms stay."""
+    config = DEMO | {"quantization": {"bits": 4, "group_size": 64}}
+    norms = 4 * (2 * 256 + 2 * 64) + 256
+    expected = (count_model_parameters(config) - norms) * 4.5 / 8 + norms * 2
+    assert estimate_memory(MemoryInputs(config, 1, 32, 32, compute_bytes=2)).weights_bytes == expected
+
+
+def test_a_config_without_keys_raises_nothing() -> None:
+    for config in ({}, {"text_config": {"hidden_size": None, "vocab_size": 50_000}}, {"quantization": {}, "num_key_value_heads": [1, 2]}):
+        estimate = estimate_memory(MemoryInputs(config, 1, 128, 100))
+        assert estimate.peak_bytes == sum(dataclasses.astuple(estimate)) > 0
+
+
+def test_text_config_is_read_in_its_place() -> None:
+    assert count_model_parameters({"text_config": LARGE | {"tie_word_embeddings": True}}) == count_model_parameters(LARGE)
+
+
+if __name__ == "__main__":
+    answer = measure(Path(sys.argv[1]), Path(sys.argv[2]), Case(**orjson.loads(sys.argv[3])))
+    sys.stdout.write(orjson.dumps(answer).decode() + "\n")
