@@ -20,21 +20,20 @@ import orjson  # noqa: E402
 import pytest  # noqa: E402
 from mlx.utils import tree_flatten  # noqa: E402
 
-from tunesmith.data.batching import BatchRules, attention_width, largest_shape  # noqa: E402
+from tunesmith.data.batching import PAD_TO, BatchRules, attention_width, largest_shape, pass_tokens  # noqa: E402
 from tunesmith.data.encoding import EncodingRules, encode_dataset  # noqa: E402
+from tunesmith.models import memory_estimate, tuning  # noqa: E402
 from tunesmith.models.loading import load_model, load_tokenizer  # noqa: E402
-from tunesmith.models.memory_estimate import (  # noqa: E402
-    CHUNKED_FROM_VOCABULARY,
-    MemoryInputs,
-    count_model_parameters,
-    estimate_memory,
-)
+from tunesmith.models.memory_estimate import MemoryInputs, count_model_parameters, estimate_memory  # noqa: E402
 from tunesmith.system.paths import DEMO_MODEL  # noqa: E402
 from tunesmith.training.config import LoraParameters, TrainConfig  # noqa: E402
+from tunesmith.training.cross_entropy import PIECE  # noqa: E402
+from tunesmith.training.forward import CHUNKED_FROM_VOCABULARY  # noqa: E402
 from tunesmith.training.registry import METHODS  # noqa: E402
 from tunesmith.training.run import train  # noqa: E402
 
 TOLERANCE = 0.15
+WHOLE = 1 << 20  # tokens per pass: a batch is one pass
 STEPS = 2  # the first has no optimiser state yet
 SENTENCE = "What is the colour of the river, and who saw it there? "
 DEMO: dict[str, Any] = orjson.loads((DEMO_MODEL / "config.json").read_bytes())
@@ -59,12 +58,14 @@ CASES = {
     "demo": Case(),
     "demo, one padded row": Case(batch=1, length=200, settings={"packing": False}),
     "demo, wide lines": Case(batch=2, length=513),
+    "demo, in passes": Case(batch=32, settings={"pass_tokens": 0}),
     "demo, checkpointed": Case(batch=16, settings={"grad_checkpoint": True}),
     "middle, dora": Case(MIDDLE, settings={"fine_tune_type": "dora"}),
     "middle, 8-bit": Case(MIDDLE, batch=2, settings={"quantize": "8-bit"}),
     "middle, full by lion": Case(MIDDLE, batch=2, settings={"fine_tune_type": "full", "optimizer": "lion"}),
     "middle, full, accumulated": Case(MIDDLE, batch=4, settings={"fine_tune_type": "full", "grad_accumulation_steps": 2}),
     "large vocabulary": Case(LARGE),
+    "large vocabulary, in passes": Case(LARGE, batch=16, settings={"pass_tokens": 0}),
     "large vocabulary, full": Case(LARGE, batch=4, settings={"fine_tune_type": "full"}),
     "large vocabulary, checkpointed": Case(LARGE, settings={"grad_checkpoint": True}),
     "large vocabulary, 8-bit": Case(LARGE, batch=2, settings={"quantize": "8-bit"}),
@@ -101,6 +102,7 @@ def measure(work: Path, model: Path, case: Case) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "iters": STEPS, "batch_size": case.batch, "max_seq_length": case.length, "steps_per_report": 1, "steps_per_eval": 1000,
         "val_batches": 0, "validation_share": 0.0, "lora_parameters": LoraParameters(rank=8), "seed": 3,
+        "pass_tokens": WHOLE,
     }  # fmt: skip
     config = TrainConfig(**(settings | case.settings))
     data = write_rows(work / "rows", case.batch * config.grad_accumulation_steps)
@@ -113,7 +115,10 @@ def measure(work: Path, model: Path, case: Case) -> dict[str, Any]:
     encoding = EncodingRules(config.max_seq_length, config.loss_on, config.overlong, config.validation_share, config.seed)
     rows = encode_dataset(data, METHODS["sft"].row_kinds, load_tokenizer(model), encoding).train
     width = attention_width(DEMO | case.model)
-    rules = BatchRules(config.batch_size, config.max_seq_length, config.seed, started["packing"], config.grad_accumulation_steps, width)
+    rules = BatchRules(
+        config.batch_size, config.max_seq_length, config.seed, started["packing"], config.grad_accumulation_steps, width,
+        config.pass_tokens or pass_tokens("cpu"),
+    )  # fmt: skip
     return {"peak": peak, "shape": list(largest_shape(rows, rules, config.iters)), "chunked": started["chunked"]}
 
 
@@ -128,7 +133,7 @@ def measure_apart(work: Path, case: Case) -> dict[str, Any]:
 
 def inputs_of(model: dict[str, Any], shape: tuple[int, int, int], settings: dict[str, Any]) -> MemoryInputs:
     named = {key: value for key, value in settings.items() if key in {"fine_tune_type", "optimizer", "quantize", "grad_checkpoint"}}
-    return MemoryInputs(model, *shape, accumulate=settings.get("grad_accumulation_steps", 1) > 1, **named)
+    return MemoryInputs(model, *shape, accumulate=bool({"grad_accumulation_steps", "pass_tokens"} & settings.keys()), **named)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -136,13 +141,18 @@ def test_the_estimate_is_near_the_measured_peak(tmp_path: Path, name: str) -> No
     case = CASES[name]
     model = DEMO | case.model
     measured = measure_apart(tmp_path, case)
-    if model["vocab_size"] >= CHUNKED_FROM_VOCABULARY and not measured["chunked"]:
-        pytest.xfail("the run did not chunk its cross-entropy: choose_forward sees the head before the base is frozen")
+    assert measured["chunked"] == (model["vocab_size"] >= CHUNKED_FROM_VOCABULARY)
     estimate = estimate_memory(inputs_of(model, measured["shape"], case.settings))
     error = estimate.peak_bytes / measured["peak"] - 1
     report = f"{name} {measured['shape']}: estimated {estimate.peak_bytes}, measured {measured['peak']}, {error:+.1%}; {estimate}"
     sys.stdout.write(report)
     assert abs(error) <= TOLERANCE, report
+
+
+def test_what_is_repeated_from_modules_with_mlx_is_the_same() -> None:
+    repeated = (memory_estimate.CHUNKED_FROM_VOCABULARY, memory_estimate.PIECE, memory_estimate.PAD_LABELS_TO)
+    assert repeated == (CHUNKED_FROM_VOCABULARY, PIECE, PAD_TO)
+    assert memory_estimate.QUANTIZATIONS == tuning.QUANTIZATIONS
 
 
 def test_parameters_of_the_demo_model() -> None:

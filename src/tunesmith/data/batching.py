@@ -28,6 +28,7 @@ class BatchRules:
     packed: bool = False
     accumulate: int = 1
     attention_width: int = 1024  # the line width at which attention costs as much as the rest of a block
+    pass_tokens: int = 0  # how many tokens go through the model at once, at least one line; 0: the whole batch
 
     def steps_per_epoch(self, rows: int) -> int:
         """Return how many steps see every row once; the last may be smaller."""
@@ -38,6 +39,11 @@ class BatchRules:
         return max(1, math.ceil(epochs * self.steps_per_epoch(rows) - 1e-9)) if epochs else iters
 
 
+def pass_tokens(device: str) -> int:
+    """Return how many tokens go through the model at once on `cpu`, `metal` or `cuda`: beyond, only memory grows (measured on a CPU)."""
+    return 512 if device == "cpu" else 4096
+
+
 def attention_width(model_config: Mapping[str, Any]) -> int:
     """Return the line width at which attention costs about as much as the rest of a block: 4 x the hidden size (measured on a CPU)."""
     hidden = (model_config.get("text_config") or model_config).get("hidden_size")
@@ -45,7 +51,7 @@ def attention_width(model_config: Mapping[str, Any]) -> int:
 
 
 class Shape(NamedTuple):
-    """A batch's size: `lines` of `width` tokens with `labels` supervised ones."""
+    """A pass's size: `lines` of `width` tokens with `labels` supervised ones."""
 
     lines: int
     width: int
@@ -75,12 +81,27 @@ def plan_lines(lengths: Sequence[int], rules: BatchRules) -> tuple[list[list[int
         alone = [[i] for i in range(len(lengths))]
         return alone, _width(lengths, alone, rules)
     narrowest = -(-max(lengths) // PAD_TO) * PAD_TO
-    widest = max(narrowest, min(max(rules.longest, LINE_TOKENS), LINE_TOKENS))
+    widest = max(narrowest, min(rules.pass_tokens or LINE_TOKENS, LINE_TOKENS))
     plans = [_first_fit(lengths, capacity) for capacity in range(narrowest, widest + 1, PAD_TO)]
     widths = [_width(lengths, plan, rules) for plan in plans]
     costs = [len(plan) * width * (1 + width / rules.attention_width) for plan, width in zip(plans, widths, strict=True)]
     best = costs.index(min(costs))
     return plans[best], widths[best]
+
+
+def plan_passes(lengths: Sequence[int], rules: BatchRules) -> list[tuple[list[list[int]], int]]:
+    """Return a batch as passes (lines, width) of at most `pass_tokens` tokens each; their sums are the batch's, exactly."""
+    lines, width = plan_lines(lengths, rules)
+    if not rules.pass_tokens or len(lines) * width <= rules.pass_tokens:
+        return [(lines, width)]
+    ordered = sorted(lines, key=lambda line: -sum(lengths[i] for i in line))  # lines of a pass are about equally long
+    passes: list[tuple[list[list[int]], int]] = []
+    while ordered:
+        width = _width(lengths, ordered[:1], rules)
+        count = max(1, rules.pass_tokens // width)
+        passes.append((ordered[:count], width))
+        ordered = ordered[count:]
+    return passes
 
 
 def _width(lengths: Sequence[int], lines: Sequence[Sequence[int]], rules: BatchRules) -> int:
@@ -103,15 +124,15 @@ def _first_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
 
 
 def iterate_shapes(rows: Sequence[Encoded], rules: BatchRules, steps: int) -> Iterator[Shape]:
-    """Yield the size of every batch of the first `steps` steps."""
+    """Yield the size of every pass of the first `steps` steps."""
     lengths = [len(row.ids) - 1 for row in rows]
     labels = [sum(row.supervised[1:]) for row in rows]
     for step in range(steps):
         for chosen in rows_of_step(len(rows), step, rules):
-            lines, width = plan_lines([lengths[i] for i in chosen], rules)
-            yield Shape(len(lines), width, sum(labels[i] for i in chosen))
+            for lines, width in plan_passes([lengths[i] for i in chosen], rules):
+                yield Shape(len(lines), width, sum(labels[chosen[i]] for line in lines for i in line))
 
 
 def largest_shape(rows: Sequence[Encoded], rules: BatchRules, steps: int) -> Shape:
-    """Return the batch with the most tokens, padding included, among the first `steps` steps (500 at most)."""
+    """Return the pass with the most tokens, padding included, among the first `steps` steps (500 at most)."""
     return max(iterate_shapes(rows, rules, min(steps, 500)), key=lambda shape: (shape.lines * shape.width, shape.labels))

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tunesmith.data.batching import PAD_TO
 from tunesmith.errors import UserError
 from tunesmith.jobs.measure import Measurement, measure
 from tunesmith.models.discovery import ModelInfo
@@ -61,10 +62,12 @@ def memory_budget_bytes(s: Services) -> int:
     return read_memory().available_bytes
 
 
-def plan_memory(s: Services, config: TrainConfig, model: ModelInfo, shape: Shape, measured: Measurement | None = None) -> MemoryPlan:
-    """Return the plan of a run whose largest batch is `shape` (lines, width, supervised tokens).
+def plan_memory(
+    s: Services, config: TrainConfig, model: ModelInfo, shape: Shape, longest_tokens: int, measured: Measurement | None = None
+) -> MemoryPlan:
+    """Return the plan of a run whose largest pass is `shape` (lines, width, supervised tokens).
 
-    A measurement calibrates the estimate: its peak over the estimate for the batches that it ran.
+    A measurement calibrates the estimate: its peak over the estimate for the passes that it ran.
     """
     described = read_json(model.path / "config.json")
     estimate = estimate_memory(_inputs(config, described, shape))
@@ -74,7 +77,7 @@ def plan_memory(s: Services, config: TrainConfig, model: ModelInfo, shape: Shape
     plan = MemoryPlan(estimate, peak, budget, measured is not None, [])
     if plan.verdict == "fits":
         return plan
-    return dataclasses.replace(plan, fixes=_find_fixes(config, described, shape, peak, factor))
+    return dataclasses.replace(plan, fixes=_find_fixes(config, described, shape, longest_tokens, peak, factor))
 
 
 def _inputs(config: TrainConfig, described: Mapping[str, Any], shape: Shape) -> MemoryInputs:
@@ -82,18 +85,18 @@ def _inputs(config: TrainConfig, described: Mapping[str, Any], shape: Shape) -> 
     return MemoryInputs(
         model=described, lines=shape[0], width=shape[1], labels=shape[2], fine_tune_type=config.fine_tune_type,
         rank=config.lora_parameters.rank, modules=config.lora_parameters.keys, num_layers=config.num_layers, optimizer=config.optimizer,
-        quantize=config.quantize, grad_checkpoint=config.grad_checkpoint, accumulate=config.grad_accumulation_steps > 1,
+        quantize=config.quantize, grad_checkpoint=config.grad_checkpoint, accumulate=True,
         compute_bytes=4 if on_cpu else 2, fused_attention=not on_cpu,
     )  # fmt: skip
 
 
-def _find_fixes(config: TrainConfig, described: Mapping[str, Any], shape: Shape, peak: int, factor: float) -> list[Fix]:
+def _find_fixes(
+    config: TrainConfig, described: Mapping[str, Any], shape: Shape, longest_tokens: int, peak: int, factor: float
+) -> list[Fix]:
     lines, width, labels = shape
     tries: list[tuple[str, dict[str, Any], Shape]] = []
-    if config.batch_size > 1:
-        half = math.ceil(config.batch_size / 2)
-        more = {"batch_size": half, "grad_accumulation_steps": config.grad_accumulation_steps * 2}
-        tries.append(("smaller_batch", more, (math.ceil(lines / 2), width, math.ceil(labels / 2))))
+    if (smaller := _halve_pass(shape, longest_tokens)) != shape:
+        tries.append(("smaller_passes", {"pass_tokens": smaller[0] * smaller[1]}, smaller))
     if not config.grad_checkpoint:
         tries.append(("checkpointing", {"grad_checkpoint": True}, shape))
     if config.max_seq_length > 64 and width > config.max_seq_length // 2:
@@ -106,6 +109,15 @@ def _find_fixes(config: TrainConfig, described: Mapping[str, Any], shape: Shape,
         for name, changes, new in tries
     ]
     return sorted((fix for fix in fixes if fix.peak_bytes < peak), key=lambda fix: fix.peak_bytes)
+
+
+def _halve_pass(shape: Shape, longest_tokens: int) -> Shape:
+    """Return a pass of half the lines, or of half the width when one line is left and no row is that long."""
+    lines, width, labels = shape
+    if lines > 1:
+        return math.ceil(lines / 2), width, math.ceil(labels * math.ceil(lines / 2) / lines)
+    narrow = min(width, max(math.ceil(width / 2 / PAD_TO), math.ceil(longest_tokens / PAD_TO)) * PAD_TO)
+    return 1, narrow, math.ceil(labels * narrow / width)
 
 
 def measure_run(s: Services, config: TrainConfig) -> Measurement:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from tunesmith.data.batching import attention_width
+from tunesmith.data.batching import attention_width, pass_tokens
 from tunesmith.errors import UserError
 from tunesmith.inference.protocol import TokenReport
 from tunesmith.jobs.measure import Measurement
@@ -19,6 +19,7 @@ from tunesmith.services.models import DEMO_MODEL_ID, find_model
 from tunesmith.services.plan import MemoryPlan, plan_memory
 from tunesmith.settings.fields import check_values
 from tunesmith.settings.files import from_mapping, parse_yaml, to_yaml
+from tunesmith.system.device import device_name
 from tunesmith.system.environment import user_name
 from tunesmith.system.memory import disk_free_bytes
 from tunesmith.system.paths import CONFIG
@@ -131,7 +132,8 @@ def preview(s: Services, config: TrainConfig, measured: Measurement | None = Non
     epochs = counted.steps / max(1, math.ceil(counted.rows / (config.batch_size * config.grad_accumulation_steps)))
     tokens = round(counted.tokens * epochs)
     lines, width, labels = counted.largest_batch
-    memory = plan_memory(s, config, model, (lines, width, labels), measured)
+    longest = min(counted.longest_tokens, config.max_seq_length)
+    memory = plan_memory(s, config, model, (lines, width, labels), longest, measured)
     return RunPreview(
         warnings=_find_warnings(config, counted, memory), train_rows=counted.rows, valid_rows=counted.valid_rows, steps=counted.steps,
         epochs=epochs, tokens=tokens, supervised_tokens=counted.supervised_tokens, longest_tokens=counted.longest_tokens,
@@ -148,6 +150,7 @@ def _batch_rules(config: TrainConfig, model: ModelInfo) -> dict[str, object]:
     return {
         "batch_size": config.batch_size, "longest": config.max_seq_length, "seed": config.seed, "packed": config.packing,
         "accumulate": config.grad_accumulation_steps, "attention_width": attention_width({"hidden_size": model.hidden_size}),
+        "pass_tokens": config.pass_tokens or pass_tokens(device_name()),
     }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
-from tunesmith.data.batching import PAD_TO, BatchRules, order_of_epoch, plan_lines, rows_of_step
+from tunesmith.data.batching import PAD_TO, BatchRules, order_of_epoch, plan_lines, plan_passes, rows_of_step
 from tunesmith.data.templates import Encoded
 
 
@@ -30,9 +30,17 @@ class Batch:
 
 
 def make_batch(rows: Sequence[Encoded], rules: BatchRules) -> Batch:
-    """Lay rows out, one per line or packed."""
-    lengths = [len(row.ids) - 1 for row in rows]
-    lines, width = plan_lines(lengths, rules)
+    """Lay rows out in one pass, one per line or packed."""
+    return _lay_out(rows, *plan_lines([len(row.ids) - 1 for row in rows], rules), rules.packed)
+
+
+def make_passes(rows: Sequence[Encoded], rules: BatchRules) -> list[Batch]:
+    """Lay the rows of a batch out in passes of bounded size."""
+    plans = plan_passes([len(row.ids) - 1 for row in rows], rules)
+    return [_lay_out(rows, lines, width, rules.packed) for lines, width in plans]
+
+
+def _lay_out(rows: Sequence[Encoded], lines: Sequence[Sequence[int]], width: int, packed: bool) -> Batch:
     inputs = np.zeros((len(lines), width), np.int32)
     segments = np.full((len(lines), width), -1, np.int32)
     positions: list[int] = []
@@ -40,7 +48,7 @@ def make_batch(rows: Sequence[Encoded], rules: BatchRules) -> Batch:
     for number, line in enumerate(lines):
         begin = 0
         for i in line:
-            end = begin + lengths[i]
+            end = begin + len(rows[i].ids) - 1
             inputs[number, begin:end] = rows[i].ids[:-1]
             segments[number, begin:end] = i
             learned = np.flatnonzero(rows[i].supervised[1:])
@@ -52,15 +60,15 @@ def make_batch(rows: Sequence[Encoded], rules: BatchRules) -> Batch:
     return Batch(
         inputs=mx.array(inputs), positions=mx.array(np.pad(np.array(positions, np.int32), (0, padding))),
         targets=mx.array(np.pad(np.array(targets, np.int32), (0, padding))),
-        counts=mx.array(np.pad(np.ones(count, np.float32), (0, padding))), segments=mx.array(segments) if rules.packed else None,
-        tokens=sum(lengths), supervised_tokens=count,
+        counts=mx.array(np.pad(np.ones(count, np.float32), (0, padding))), segments=mx.array(segments) if packed else None,
+        tokens=sum(len(rows[i].ids) - 1 for line in lines for i in line), supervised_tokens=count,
     )  # fmt: skip
 
 
 def batches_of_step(rows: Sequence[Encoded], step: int, rules: BatchRules, rank: int = 0, ranks: int = 1) -> list[Batch]:
-    """Return the batches of a step, counted from 0; of several processes, each takes every `ranks`-th row of a batch."""
+    """Return the passes of a step, counted from 0; of several processes, each takes every `ranks`-th row of a batch."""
     shares = [chosen[rank::ranks] for chosen in rows_of_step(len(rows), step, rules)]
-    return [make_batch([rows[i] for i in chosen], rules) for chosen in shares if chosen]
+    return [batch for chosen in shares if chosen for batch in make_passes([rows[i] for i in chosen], rules)]
 
 
 def fixed_batches(rows: Sequence[Encoded], rules: BatchRules, most: int) -> Iterator[Batch]:
@@ -69,4 +77,4 @@ def fixed_batches(rows: Sequence[Encoded], rules: BatchRules, most: int) -> Iter
     for number, begin in enumerate(range(0, len(rows), rules.batch_size)):
         if 0 <= most <= number:
             return
-        yield make_batch([rows[i] for i in order[begin : begin + rules.batch_size]], rules)
+        yield from make_passes([rows[i] for i in order[begin : begin + rules.batch_size]], rules)

@@ -168,6 +168,11 @@ class TrainConfig:
         tuple, label="Sample prompts", group="reporting", advanced=True,
         help="Questions that the model answers at each validation, one per line. Empty: three of the rows that are kept aside.",
     )  # fmt: skip
+    pass_tokens: int = setting(
+        0, minimum=0, maximum=1_048_576, unit="tokens", label="Tokens per pass", group="memory", advanced=True,
+        help="A batch goes through the model in passes of at most this many tokens, whose sums are exactly the batch's: "
+        "memory does not grow with the batch. 0: what suits the processor.",
+    )  # fmt: skip
     grad_checkpoint: bool = setting(
         False, label="Gradient checkpointing", group="memory", advanced=True,
         help="Computes each block again on the way back instead of remembering it: about a third of the memory, a third more time.",

@@ -10,7 +10,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from tunesmith.data.batching import BatchRules, attention_width
+from tunesmith.data.batching import BatchRules, attention_width, pass_tokens
 from tunesmith.data.encoding import EncodedRows, EncodingRules, encode_dataset
 from tunesmith.models.adapter_files import adapter_config
 from tunesmith.models.loading import LoadedModel, count_parameters, hash_model, load_model
@@ -67,11 +67,12 @@ def prepare_run(
     encoding = EncodingRules(config.max_seq_length, config.loss_on, config.overlong, config.validation_share, config.seed)
     rows = encode_dataset(data_path, method.row_kinds, base.tokenizer, encoding)
     quantize_base(base.model, config.quantize)
+    base.model.freeze()  # the trial must see the head as the run will
     forward, reason = choose_forward(base.model, rows.train)
     forward = dataclasses.replace(forward, packing=forward.packing and config.packing)
     rules = BatchRules(
         config.batch_size, config.max_seq_length, config.seed, forward.packing, config.grad_accumulation_steps,
-        attention_width(base.config),
+        attention_width(base.config), config.pass_tokens or pass_tokens(device_name()),
     )  # fmt: skip
     steps = rules.steps(len(rows.train), config.iters, config.epochs)
     description = _make_trainable(config, base)
