@@ -7,6 +7,7 @@ held-out rows; `noise` is the spread of our own final loss over two orders of th
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
 import tempfile
@@ -46,9 +47,8 @@ def read_rows(name: str) -> list[dict[str, str]]:
 
 
 def write_cell(folder: Path, rows: list[dict[str, str]], count: int) -> None:
-    """Write the rows to learn from, spread over the whole file, and held-out ones."""
-    stride = max(1, len(rows) // (count + HELD_OUT))
-    spread = rows[::stride][: count + HELD_OUT]
+    """Write the rows to learn from and held-out ones, shuffled: mlx_lm batches neighbours of the file, which in wikisql share a table."""
+    spread = random.Random(0).sample(rows, min(len(rows), count + HELD_OUT))
     for split, part in (("train", spread[:count]), ("valid", spread[count:])):
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part), encoding="utf-8")
 

@@ -13,6 +13,7 @@ from tunesmith.ui.frame import go_to
 from tunesmith.ui.messages import guarded, toast
 from tunesmith.ui.session import services, t
 from tunesmith.ui.training_form import dataset_title, present_config, start_form_with
+from tunesmith.ui.xray import draw_xray
 
 
 def ask_delete(dataset_id: str, name: str) -> None:
@@ -90,8 +91,14 @@ with guarded():
     report = datasets.report(services(), chosen)
     draw_summary(report)
     draw_actions(report.summary)
-    preview, problems = st.tabs([t("dataset.preview"), f"{t('dataset.problems')} ({len(report.problems)})"])
+    names = [t("dataset.preview"), t("dataset.xray"), f"{t('dataset.problems')} ({len(report.problems)})"]
+    preview, tokens, problems = st.tabs(names, on_change="rerun")
     with preview:
         draw_rows(chosen, report.summary)
+    with tokens:
+        if tokens.open and "sft" in report.summary.methods:
+            draw_xray(chosen, report.summary)
+        elif tokens.open:
+            st.caption(t("dataset.not_trainable"))
     with problems:
         draw_problems(report)

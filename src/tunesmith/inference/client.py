@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from tunesmith.errors import UserError
-from tunesmith.inference.protocol import Delta, TokenReport
+from tunesmith.inference.protocol import Delta, TokenReport, TokenView
 from tunesmith.inference.sampling import Sampling
 from tunesmith.system.environment import worker_environment
 
@@ -61,6 +61,12 @@ class HostClient:
         }  # fmt: skip
         (answer,) = self._ask(request)
         return TokenReport(**answer["report"])
+
+    def xray(self, model: Path, row: Mapping[str, Any], loss_on: str, longest: int, most: int = 4000) -> tuple[list[TokenView], int]:
+        """Return a row's first `most` tokens with what becomes of each, and how many there are in all. Raises UserError `model_…`."""
+        request = {"op": "xray", "model": str(model), "row": dict(row), "loss_on": loss_on, "longest": longest, "most": most}
+        (answer,) = self._ask(request)
+        return [TokenView(*token) for token in answer["tokens"]], answer["total"]
 
     def close(self) -> None:
         """End the host process."""

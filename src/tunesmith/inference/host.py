@@ -17,6 +17,7 @@ from tunesmith.errors import UserError
 from tunesmith.models.blas import prepare_engine
 
 logger = logging.getLogger("tunesmith.host")
+MOST_LENGTHS = 5000
 Request = dict[str, Any]
 
 
@@ -33,7 +34,7 @@ class Host:
         """Do one request and say how it ended."""
         number = request["id"]
         try:
-            {"stream": self._stream, "count_tokens": self._count_tokens}[request["op"]](request)
+            {"stream": self._stream, "count_tokens": self._count_tokens, "xray": self._xray}[request["op"]](request)
             self._say(number, done=True)
         except UserError as error:
             self._say(number, error=error.as_record())
@@ -73,7 +74,7 @@ class Host:
         return self._bank
 
     def _count_tokens(self, request: Request) -> None:
-        from tunesmith.data.batching import BatchRules, largest_shape
+        from tunesmith.data.batching import BatchRules, largest_shape, padding_share
         from tunesmith.data.encoding import EncodingRules, encode_dataset
         from tunesmith.models.loading import load_tokenizer
 
@@ -85,9 +86,33 @@ class Host:
             "rows": len(rows.train), "valid_rows": len(rows.valid), "tokens": rows.tokens, "supervised_tokens": rows.supervised_tokens,
             "longest_tokens": rows.longest_tokens, "overlong_rows": rows.overlong, "unusable_rows": rows.unusable,
             "rows_without_labels": rows.without_labels, "steps": steps,
+            "lengths": _thin_lengths(rows.lengths), "padding_packed": padding_share(rows.train, dataclasses.replace(batching, packed=True)),
+            "padding_padded": padding_share(rows.train, dataclasses.replace(batching, packed=False)),
             "largest_batch": [*largest_shape(rows.train, batching, steps)],
         }  # fmt: skip
         self._say(request["id"], report=report)
+
+    def _xray(self, request: Request) -> None:
+        from tunesmith.data.templates import encode_row
+        from tunesmith.models.loading import load_tokenizer
+
+        tokenizer = load_tokenizer(Path(request["model"]))
+        encoded = encode_row(request["row"], tokenizer, request["loss_on"])
+        detokenizer = tokenizer.detokenizer
+        detokenizer.reset()
+        tokens = []
+        for place, token in enumerate(encoded.ids[: request["most"]]):
+            detokenizer.add_token(token)
+            cut = place >= request["longest"]
+            text = detokenizer.last_segment or (tokenizer.convert_ids_to_tokens(token) if token in tokenizer.all_special_ids else "")
+            tokens.append((text, token, "cut" if cut else "learned" if encoded.supervised[place] else "context"))
+        self._say(request["id"], tokens=tokens, total=len(encoded.ids))
+
+
+def _thin_lengths(lengths: list[int]) -> list[int]:
+    """Return the lengths in order, thinned evenly when there are very many."""
+    ordered = sorted(lengths)
+    return ordered[:: max(1, len(ordered) // MOST_LENGTHS)]
 
 
 def read_requests(host: Host, waiting: queue.SimpleQueue[Request]) -> None:

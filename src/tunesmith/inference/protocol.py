@@ -19,8 +19,18 @@ class Delta:
 
 
 @dataclass(frozen=True)
+class TokenView:
+    """One token of a row: its text, its id, and whether it is `learned`, `context` or `cut` away."""
+
+    text: str
+    id: int
+    state: str
+
+
+@dataclass(frozen=True)
 class TokenReport:
-    """A data set in a model's tokens; `tokens` and `supervised_tokens` are those of one epoch;
+    """A data set in a model's tokens; `tokens` and `supervised_tokens` are those of one epoch, `lengths` the rows' before they are
+    cut (thinned evenly above 5,000), `padding_…` shares of the computed tokens;
 
     `largest_batch` is (lines, width in tokens, supervised tokens) of the run's largest.
     """
@@ -34,4 +44,7 @@ class TokenReport:
     unusable_rows: int
     rows_without_labels: int
     steps: int
+    lengths: Sequence[int]
+    padding_packed: float
+    padding_padded: float
     largest_batch: Sequence[int]

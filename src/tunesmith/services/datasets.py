@@ -179,6 +179,12 @@ def rows(s: Services, dataset_id: str, split: str, offset: int = 0, limit: int =
     return [_view(row) for row in chosen[offset : offset + limit]]
 
 
+def row_value(s: Services, dataset_id: str, split: str, number: int) -> dict[str, Any] | None:
+    """Return a split's row by its place, counted from 0; None when there is none."""
+    found = _splits(find_dataset(s, dataset_id)).get(split)
+    return found.read.rows[number].value if found and number < len(found.read.rows) else None
+
+
 def _view(row: Row) -> RowView:
     kind = row_kind(row.value)
     raw = orjson.dumps(row.value, option=orjson.OPT_INDENT_2).decode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -45,6 +46,10 @@ class RunPreview:
     overlong_rows: int | None = None
     seconds_estimate: float | None = None
     memory: MemoryPlan | None = None
+    rows_without_labels: int | None = None
+    lengths: Sequence[int] = ()
+    padding_packed: float = 0.0
+    padding_padded: float = 0.0
     changed: list[str] = field(default_factory=list)
 
 
@@ -138,7 +143,8 @@ def preview(s: Services, config: TrainConfig, measured: Measurement | None = Non
         warnings=_find_warnings(config, counted, memory), train_rows=counted.rows, valid_rows=counted.valid_rows, steps=counted.steps,
         epochs=epochs, tokens=tokens, supervised_tokens=counted.supervised_tokens, longest_tokens=counted.longest_tokens,
         overlong_rows=counted.overlong_rows, seconds_estimate=_estimate_seconds(s, config, tokens, measured), memory=memory,
-        changed=changed,
+        changed=changed, rows_without_labels=counted.rows_without_labels, lengths=counted.lengths,
+        padding_packed=counted.padding_packed, padding_padded=counted.padding_padded,
     )  # fmt: skip
 
 

@@ -127,8 +127,9 @@ def _ask_stop(run_id: str) -> None:
 def _draw_next_steps(state: RunSnapshot) -> None:
     with st.container(border=True):
         if state.adapter:
-            st.markdown(f"##### {t('run.done_title')}")
-            st.write(t("run.ended_cancelled") if state.status == "cancelled" else t("run.done_text"))
+            so_far = state.status in {"paused", "interrupted", "failed"}
+            st.markdown(f"##### {t('run.so_far_title') if so_far else t('run.done_title')}")
+            st.write(t("run.so_far_text") if so_far else t("run.ended_cancelled") if state.status == "cancelled" else t("run.done_text"))
         with st.container(horizontal=True):
             if state.adapter:
                 if st.button(t("run.compare"), type="primary", icon=":material/compare:"):
