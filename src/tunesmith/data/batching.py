@@ -133,6 +133,14 @@ def iterate_shapes(rows: Sequence[Encoded], rules: BatchRules, steps: int) -> It
                 yield Shape(len(lines), width, sum(labels[chosen[i]] for line in lines for i in line))
 
 
+def padding_share(rows: Sequence[Encoded], rules: BatchRules) -> float:
+    """Return which share of the computed tokens is padding, over one epoch (500 steps at most)."""
+    steps = min(rules.steps_per_epoch(len(rows)), 500)
+    computed = sum(shape.lines * shape.width for shape in iterate_shapes(rows, rules, steps))
+    used = sum(len(rows[i].ids) - 1 for step in range(steps) for chosen in rows_of_step(len(rows), step, rules) for i in chosen)
+    return 1 - used / max(1, computed)
+
+
 def largest_shape(rows: Sequence[Encoded], rules: BatchRules, steps: int) -> Shape:
     """Return the pass with the most tokens, padding included, among the first `steps` steps (500 at most)."""
     return max(iterate_shapes(rows, rules, min(steps, 500)), key=lambda shape: (shape.lines * shape.width, shape.labels))

@@ -27,7 +27,10 @@ class EncodingRules:
 
 @dataclass(frozen=True)
 class EncodedRows:
-    """What a run learns from and is measured on; of the source rows, `unusable`, `without_labels` and `overlong` are counts."""
+    """What a run learns from and is measured on; of the source rows, `unusable`, `without_labels` and `overlong` are counts.
+
+    `lengths` are the training rows' as they were read, before anything was cut.
+    """
 
     train: list[Encoded]
     valid: list[Encoded]
@@ -35,7 +38,12 @@ class EncodedRows:
     unusable: int
     without_labels: int
     overlong: int
-    longest_tokens: int
+    lengths: list[int]
+
+    @property
+    def longest_tokens(self) -> int:
+        """The longest training row as it was read, in tokens."""
+        return max(self.lengths)
 
     @property
     def tokens(self) -> int:
@@ -70,7 +78,7 @@ def encode_dataset(path: Path, kinds: Sequence[str], tokenizer: Tokenizer, rules
     return EncodedRows(
         train=learnable[0], valid=learnable[1], valid_source=valid, unusable=len({p.line for p in problems}),
         without_labels=len(kept[0]) - len(learnable[0]), overlong=sum(len(row.ids) > rules.max_seq_length for row in whole[0]),
-        longest_tokens=max(len(row.ids) for row in whole[0]),
+        lengths=[len(row.ids) for row in whole[0]],
     )  # fmt: skip
 
 
