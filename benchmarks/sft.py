@@ -22,7 +22,7 @@ prepare_engine()  # before the first import of mlx
 import mlx.core as mx  # noqa: E402
 import mlx.optimizers as optim  # noqa: E402
 from mlx_lm.tuner.datasets import CacheDataset, create_dataset  # noqa: E402
-from mlx_lm.tuner.trainer import TrainingArgs  # noqa: E402
+from mlx_lm.tuner.trainer import TrainingArgs, default_loss  # noqa: E402
 from mlx_lm.tuner.trainer import evaluate as evaluate_stock  # noqa: E402
 from mlx_lm.tuner.trainer import train as train_stock  # noqa: E402
 from mlx_lm.tuner.utils import linear_to_lora_layers, load_adapters  # noqa: E402
@@ -104,11 +104,20 @@ def run_ours(model_path: Path, folder: Path, steps: int, seed: int) -> dict[str,
 
 
 def measure_loss(model_path: Path, folder: Path, adapter: str) -> float:
-    """Return mlx_lm's own loss on the held-out rows, computed by mlx_lm alone."""
+    """Return mlx_lm's own loss on the held-out rows, computed by mlx_lm alone.
+
+    Its batches also count one padding token behind each row as a target; that one is left out, for it is no part of the data.
+    """
     base = load_model(model_path)
     load_adapters(base.model, adapter)
     rows = as_stock(folder / "valid.jsonl", base.tokenizer)
-    return float(evaluate_stock(base.model, rows, BATCH, -1, LONGEST))
+    return float(evaluate_stock(base.model, rows, BATCH, -1, LONGEST, loss=without_padding))
+
+
+def without_padding(model: Any, batch: mx.array, lengths: mx.array) -> tuple[mx.array, mx.array]:
+    """Return mlx_lm's default loss up to the row's last token."""
+    loss, count = default_loss(model, batch, lengths - mx.array([0, 1]))
+    return loss, count
 
 
 def run_arm(arm: str, model_path: Path, folder: Path, steps: int, seed: int) -> None:
