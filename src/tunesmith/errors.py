@@ -14,6 +14,9 @@ class UserError(Exception):
         self.code = code
         self.facts = facts
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return _unpickle, (self.code, self.facts)  # the pages' caches and other processes keep errors
+
     def __str__(self) -> str:
         facts = ", ".join(f"{name}={value!r}" for name, value in self.facts.items())
         return f"{self.code}({facts})"
@@ -22,3 +25,7 @@ class UserError(Exception):
         """Return `{code, facts}` for the store; facts that JSON does not know become text."""
         plain = {k: v if isinstance(v, str | int | float | bool) or v is None else str(v) for k, v in self.facts.items()}
         return {"code": self.code, "facts": plain}
+
+
+def _unpickle(code: str, facts: dict[str, object]) -> UserError:
+    return UserError(code, **facts)

@@ -167,7 +167,7 @@ def test_yaml_opens_in_the_form(server: Server, open_tab: OpenTab) -> None:
     tab = open_tab()
     page = go(tab, server, "training")
     page.get_by_text(t("training.yaml"), exact=True).first.click()
-    area = page.get_by_test_id("stTextArea").locator("textarea")
+    area = page.get_by_role("textbox", name=t("training.yaml"))
     area.fill("model: demo\ndata: company_facts\niters: 77\nlearning_rat: 1.0e-3")
     page.keyboard.press("Control+Enter")
     button(page, "training.yaml_apply").click()

@@ -15,6 +15,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.e2e.conftest import Server, Watched
 from tests.e2e.test_controls import SOON, button, go
+from tests.jobs.conftest import wait_for
 from tunesmith.i18n.catalog import t
 
 OpenTab = Callable[..., Watched]
@@ -43,7 +44,7 @@ def cards(page: Page) -> list[str]:
 def test_the_planners_fix_changes_the_form(tight: Server, open_tab: OpenTab) -> None:
     tab = open_tab()
     page = go(tab, tight, "training")
-    expect(page.get_by_text(t("training.verdict_swaps"), exact=True)).to_be_visible(timeout=SOON)
+    expect(page.get_by_text(re.compile(t("training.verdict_swaps"))).first).to_be_visible(timeout=SOON)
     tab.shoot("12-plan-too-large")
     page.get_by_role("button", name=FIX).click()
     expect(page.get_by_role("listitem").filter(has_text="Gradient checkpointing")).to_be_visible(timeout=SOON)  # among the changed settings
@@ -58,10 +59,14 @@ def start_sweep(page: Page) -> None:
     page.keyboard.press("Enter")
     expect(page.get_by_text(re.compile("400 steps"))).to_be_visible(timeout=SOON)
     page.get_by_text(t("training.sweep"), exact=True).click()
+    page.wait_for_timeout(800)  # it unfolds
     page.get_by_role("combobox", name=re.compile(t("training.sweep_fields"))).click()
     page.keyboard.type("Seed")
+    page.wait_for_timeout(800)  # the list narrows
     page.get_by_role("option", name="Seed").click()
-    page.keyboard.press("Escape")
+    expect(page.get_by_test_id("stMultiSelect").get_by_text("Seed")).to_be_visible(timeout=SOON)
+    page.wait_for_timeout(800)
+    page.keyboard.press("Escape")  # while the list is open, all else is hidden from roles
     expect(button(page, "training.start_sweep", n=3)).to_be_enabled(timeout=SOON)
     button(page, "training.start_sweep", n=3).click()
 
@@ -72,7 +77,7 @@ def named(page: Page, name: str) -> Locator:
 
 @pytest.mark.timeout(400)
 def test_three_runs_are_queued_reordered_paused_resumed_and_cancelled(server: Server, open_tab: OpenTab) -> None:
-    tab = open_tab()
+    tab = open_tab(height=1400)  # the list of settings opens downward
     page = go(tab, server, "training")
     start_sweep(page)
     expect(page.get_by_text(t("queue.waiting"), exact=True)).to_be_visible(timeout=SOON)
@@ -82,8 +87,7 @@ def test_three_runs_are_queued_reordered_paused_resumed_and_cancelled(server: Se
     tab.shoot("13-queue")
 
     page.locator(".st-key-" + key_of(page, "up", 1)).get_by_role("button").click()
-    page.wait_for_function(f"() => document.body.innerText.includes('1. {third}')", timeout=SOON)
-    assert cards(page) == [third, second]
+    wait_for(lambda: cards(page) == [third, second], 20)  # the page renews itself meanwhile
 
     button(page, "run.pause").click()
     expect(page.get_by_text(t("queue.paused"), exact=True)).to_be_visible(timeout=SOON)
