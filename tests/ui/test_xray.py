@@ -8,6 +8,5 @@ from tunesmith.ui.xray import as_html
 
 def test_text_is_escaped_and_line_breaks_are_seen() -> None:
     drawn = as_html([TokenView("<b>", 5, "context"), TokenView('"\n', 6, "learned"), TokenView("", 7, "cut")])
-    assert drawn == (
-        '<span class="context" title="5">&lt;b&gt;</span><span class="learned" title="6">&quot;↵\n</span><span class="cut" title="7">·</span>'
-    )
+    first, second, third = ("&lt;b&gt;", "context", 5), ("&quot;↵\n", "learned", 6), ("·", "cut", 7)
+    assert drawn == "".join(f'<span class="{state}" title="{number}">{text}</span>' for text, state, number in (first, second, third))
