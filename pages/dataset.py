@@ -7,12 +7,15 @@ import dataclasses
 import streamlit as st
 
 from tunesmith.services import datasets
-from tunesmith.ui.dataset_view import draw_problems, draw_rows, draw_summary, draw_upload
+from tunesmith.ui.bring_view import draw_bring
+from tunesmith.ui.dataset_view import draw_problems, draw_rows, draw_summary
 from tunesmith.ui.downloads import zip_files
 from tunesmith.ui.frame import go_to
 from tunesmith.ui.messages import guarded, toast
+from tunesmith.ui.quality_view import draw_quality
 from tunesmith.ui.session import services, t
 from tunesmith.ui.training_form import dataset_title, present_config, start_form_with
+from tunesmith.ui.versions_view import draw_history, draw_split
 from tunesmith.ui.xray import draw_xray
 
 
@@ -75,10 +78,34 @@ def draw_actions(summary: datasets.DatasetSummary) -> None:
             ask_delete(summary.id, dataset_title(summary))
 
 
+def draw_set(chosen: str) -> None:
+    """Draw everything about the chosen set."""
+    report = datasets.report(services(), chosen)
+    summary = report.summary
+    draw_summary(report)
+    draw_actions(summary)
+    problems = f"{t('dataset.problems')} ({sum(report.problem_counts.values())})"
+    names = [t("dataset.preview"), t("dataset.xray"), t("dataset.quality"), t("dataset.split"), problems, t("dataset.history")]
+    rows, tokens, quality, split, faults, history = st.tabs(names, on_change="rerun", key="about")
+    with rows, guarded():
+        draw_rows(chosen, summary)
+    with tokens, guarded():
+        if tokens.open and "sft" in summary.methods:
+            draw_xray(chosen, summary)
+        elif tokens.open:
+            st.caption(t("dataset.not_trainable"))
+    for tab, draw in ((quality, draw_quality), (split, draw_split), (history, draw_history)):
+        with tab, guarded():
+            if tab.open:
+                draw(summary)
+    with faults:
+        draw_problems(report)
+
+
 st.title(t("dataset.title"))
 st.write(t("dataset.intro"))
 draw_undo()
-draw_upload()
+draw_bring()
 found = {summary.id: summary for summary in datasets.list_datasets(services())}
 asked = st.query_params.get("data")
 chosen = st.selectbox(
@@ -88,17 +115,4 @@ chosen = st.selectbox(
 if chosen != asked:
     st.query_params["data"] = chosen
 with guarded():
-    report = datasets.report(services(), chosen)
-    draw_summary(report)
-    draw_actions(report.summary)
-    names = [t("dataset.preview"), t("dataset.xray"), f"{t('dataset.problems')} ({len(report.problems)})"]
-    preview, tokens, problems = st.tabs(names, on_change="rerun")
-    with preview:
-        draw_rows(chosen, report.summary)
-    with tokens:
-        if tokens.open and "sft" in report.summary.methods:
-            draw_xray(chosen, report.summary)
-        elif tokens.open:
-            st.caption(t("dataset.not_trainable"))
-    with problems:
-        draw_problems(report)
+    draw_set(chosen)

@@ -16,14 +16,17 @@ from typing import Annotated, Any, NoReturn
 import orjson
 import typer
 
+from tunesmith import cli_data
 from tunesmith.errors import UserError
 from tunesmith.i18n.catalog import error_words, format_bytes, t
-from tunesmith.services import context, datasets, experiments, home, models, runs, training
+from tunesmith.services import context, experiments, home, models, runs, training
 from tunesmith.services.context import Services
 from tunesmith.system.paths import REPOSITORY
 from tunesmith.training.config import TrainConfig
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Fine-tune language models with Apple MLX.")
+app.add_typer(cli_data.app, name="data")
+app.command(name="list-data")(cli_data.list_data)
 Json = Annotated[bool, typer.Option("--json", help="Report as JSON.")]
 POLL_SECONDS = 0.25
 
@@ -191,16 +194,6 @@ def list_models(json: Json = False) -> None:
     problems = [error_words(m.problem.code, m.problem.facts, "en") if m.problem else "" for m in found]
     lines = [f"{m.id:<32} {m.parameters / 1e6:>10.1f} M  {problem}" for m, problem in zip(found, problems, strict=True)]
     _report(records, json, "\n".join(line.rstrip() for line in lines))
-
-
-@app.command(name="list-data")
-def list_data(json: Json = False) -> None:
-    """List the data sets with their rows."""
-    with _services() as services:
-        found = datasets.list_datasets(services)
-    records = [{"id": d.id, "rows": d.rows, "methods": list(d.methods)} for d in found]
-    lines = [f"{d.id:<32} " + ", ".join(f"{split} {count}" for split, count in d.rows.items()) for d in found]
-    _report(records, json, "\n".join(lines))
 
 
 Run = Annotated[str, typer.Argument(help="The run's id.")]

@@ -136,25 +136,26 @@ def test_upload_look_train_delete_undo(server: Server, open_tab: OpenTab) -> Non
     page.get_by_text(t("dataset.upload")).first.click()
     upload = page.locator("input[type=file]")
     upload.set_input_files({"name": "broken.jsonl", "mimeType": "application/json", "buffer": "\n".join(BAD_ROWS).encode()})
-    button(page, "dataset.upload_button").click()
-    expect(page.get_by_text(re.compile("No row of broken.jsonl can be used"))).to_be_visible(timeout=SOON)
+    expect(page.get_by_text(t("import.no_usable"))).to_be_visible(timeout=SOON)
+    expect(button(page, "import.keep")).to_be_disabled()
+    page.get_by_role("button", name="Remove broken.jsonl").click()
     upload.set_input_files(
         {"name": "mine.jsonl", "mimeType": "application/json", "buffer": "\n".join([GOOD_ROW] * 3 + [*BAD_ROWS]).encode()}
     )
-    page.wait_for_timeout(1500)
-    button(page, "dataset.upload_button").click()
-    expect(page.get_by_text(t("dataset.uploaded", name="mine", rows=4))).to_be_visible(timeout=SOON)
+    expect(button(page, "import.keep")).to_be_enabled(timeout=SOON)
+    button(page, "import.keep").click()
+    expect(page.get_by_text(t("dataset.uploaded", name="mine", rows=3))).to_be_visible(timeout=SOON)
     expect(page.get_by_text("A colleague.").first).to_be_visible(timeout=SOON)
     page.get_by_role("tab", name=re.compile(t("dataset.problems"))).click()
     with page.expect_download() as download:
         button(page, "common.download").click()
     assert [Path(n).name for n in zipfile.ZipFile(io.BytesIO(Path(download.value.path()).read_bytes())).namelist()] == [
-        "dataset.json",
         "train.jsonl",
+        "version.json",
     ]
     button(page, "dataset.train").click()
     expect(page.get_by_role("heading", name=t("training.title"), exact=True)).to_be_visible(timeout=SOON)
-    expect(page.get_by_text(t("error.preview_rows_left_out", count=2))).to_be_visible(timeout=SOON)
+    expect(page.get_by_text(t("training.ready"))).to_be_visible(timeout=SOON)
     page = go(tab, server, "dataset?data=mine")
     button(page, "common.delete").click()
     button(page.get_by_role("dialog"), "common.delete").click()

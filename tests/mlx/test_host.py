@@ -122,12 +122,13 @@ time.sleep(60)
 def test_every_token_of_a_row_is_shown_with_what_becomes_of_it(host: HostClient) -> None:
     """The pieces are the rendered conversation; the answer and its end token are learned, what lies behind the maximum is cut."""
     row = {"messages": [{"role": "user", "content": "Hello 東京!"}, {"role": "assistant", "content": "Hi there."}]}
-    tokens, total = host.xray(DEMO_MODEL, row, "all_answers", 1000)
+    tokens, total, ends = host.xray(DEMO_MODEL, row, "all_answers", 1000)
+    assert ends
     assert total == len(tokens)
     assert "".join(token.text for token in tokens).rstrip() == (
         "<|im_start|>user\nHello 東京!<|im_end|>\n<|im_start|>assistant\nHi there.<|im_end|>"
     )
     learned = "".join(token.text for token in tokens if token.state == "learned")
     assert learned == "Hi there.<|im_end|>"
-    cut, _ = host.xray(DEMO_MODEL, row, "everything", 5)
+    cut, _, _ = host.xray(DEMO_MODEL, row, "everything", 5)
     assert [token.state for token in cut[:6]] == ["learned"] * 5 + ["cut"]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
+from tunesmith.data.chat_templates import TEMPLATES
 from tunesmith.data.templates import encode_row
+from tunesmith.errors import UserError
 from tunesmith.models.loading import LoadedModel
 
 CHAT = {
@@ -81,3 +85,40 @@ def test_a_rewriting_template_never_learns_another_turn() -> None:
     assert learned.endswith("hm|a2\0")
     assert "q" not in learned
     assert "U" not in learned
+
+
+def test_a_chosen_format_is_written_learned_and_ended(base: LoadedModel) -> None:
+    encoded = encode_row(CHAT, base.tokenizer, template=TEMPLATES["alpaca"])
+    written = base.tokenizer.decode(encoded.ids)
+    assert written.startswith("Be short.\n\n### Instruction:\nHello!\n\n### Response:\nHi there.<|im_end|>")
+    assert encoded.learns_to_end(base.tokenizer.eos_token_id)
+    learned = [token for token, counts in zip(encoded.ids, encoded.supervised, strict=True) if counts]
+    assert base.tokenizer.decode(learned) == "Hi there.<|im_end|>Pip.<|im_end|>"
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_every_format_learns_both_answers_and_no_question(base: LoadedModel, name: str) -> None:
+    encoded = encode_row(CHAT, base.tokenizer, template=TEMPLATES[name])
+    text = base.tokenizer.decode([token for token, counts in zip(encoded.ids, encoded.supervised, strict=True) if counts])
+    assert "Hi there." in text
+    assert "Pip." in text
+    assert "Hello!" not in text
+    assert "Who are you?" not in text
+    assert encoded.learns_to_end(base.tokenizer.eos_token_id)
+
+
+def test_a_format_without_an_end_is_noticed(base: LoadedModel) -> None:
+    endless = "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
+    assert not encode_row(CHAT, base.tokenizer, template=endless).learns_to_end(base.tokenizer.eos_token_id)
+
+
+def test_a_format_that_refuses_the_roles_is_a_named_error(base: LoadedModel) -> None:
+    with pytest.raises(UserError) as caught:
+        encode_row(CHAT, base.tokenizer, template="{{ raise_exception('no system message') }}")
+    assert (caught.value.code, caught.value.facts["reason"]) == ("template_broken", "no system message")
+
+
+def test_tools_reach_the_template(base: LoadedModel) -> None:
+    template = "{{ tools | length }} tools {% for m in messages %}{{ m['content'] }}{{ eos_token }}{% endfor %}"
+    row = {**CHAT, "tools": [{"type": "function", "function": {"name": "f"}}]}
+    assert base.tokenizer.decode(encode_row(row, base.tokenizer, template=template).ids).startswith("1 tools")

@@ -156,8 +156,8 @@ def test_every_report_has_every_figure(run_training: Train, write_rows: Write) -
     [
         (b"", "data_file_empty"),
         (b'{"messages": [{"role": "user", "content": "x"}]}', "data_no_usable_rows"),
-        (b"not json", "data_no_usable_rows"),
-        (b'{"text": "\xff"}', "data_not_utf8"),
+        (b"not json", "data_not_json"),
+        (b'{"text": "\xff"}', "data_encoding_unknown"),
     ],
 )
 def test_bad_rows_are_named(run_training: Train, tmp_path: Path, content: bytes, code: str) -> None:

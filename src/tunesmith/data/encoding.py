@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tunesmith.data.formats import Problem, Row, read_rows
-from tunesmith.data.library import find_splits
+from tunesmith.data.formats import Problem, ReadResult, Row
+from tunesmith.data.row_files import read_splits
 from tunesmith.data.split import split_rows
 from tunesmith.data.templates import Encoded, Tokenizer, encode_row
 from tunesmith.data.validation import usable_rows
@@ -23,11 +23,13 @@ class EncodingRules:
     overlong: str
     validation_share: float
     seed: int
+    template: str | None = None
 
 
 @dataclass(frozen=True)
 class EncodedRows:
-    """What a run learns from and is measured on; of the source rows, `unusable`, `without_labels` and `overlong` are counts.
+    """What a run learns from and is measured on; of the source rows, `unusable`, `without_labels`, `overlong` and `endless` (their
+    end-of-text token is not learned, by the template and not by a cut) are counts.
 
     `lengths` are the training rows' as they were read, before anything was cut.
     """
@@ -38,6 +40,7 @@ class EncodedRows:
     unusable: int
     without_labels: int
     overlong: int
+    endless: int
     lengths: list[int]
 
     @property
@@ -61,16 +64,16 @@ def encode_dataset(path: Path, kinds: Sequence[str], tokenizer: Tokenizer, rules
 
     Raises UserError `dataset_without_train`, `data_no_usable_rows`, `data_nothing_to_learn`, `data_…`.
     """
-    splits = find_splits(path)
+    splits = read_splits(path, ("train", "valid"))
     if "train" not in splits:
         raise UserError("dataset_without_train", dataset=path.name)
-    train, problems = _usable(splits["train"], kinds)
+    train, problems = _usable(splits["train"], kinds, path.name)
     if "valid" in splits:
-        valid, more = _usable(splits["valid"], kinds)
+        valid, more = _usable(splits["valid"], kinds, path.name)
         problems += more
     else:
         train, valid = split_rows(train, rules.validation_share, rules.seed)
-    whole = [[encode_row(row.value, tokenizer, rules.loss_on) for row in rows] for rows in (train, valid)]
+    whole = [[encode_row(row.value, tokenizer, rules.loss_on, rules.template) for row in rows] for rows in (train, valid)]
     kept = [_fit(rows, rules) for rows in whole]
     learnable = [[row for row in rows if any(row.supervised[1:])] for rows in kept]
     if not learnable[0]:
@@ -78,7 +81,7 @@ def encode_dataset(path: Path, kinds: Sequence[str], tokenizer: Tokenizer, rules
     return EncodedRows(
         train=learnable[0], valid=learnable[1], valid_source=valid, unusable=len({p.line for p in problems}),
         without_labels=len(kept[0]) - len(learnable[0]), overlong=sum(len(row.ids) > rules.max_seq_length for row in whole[0]),
-        lengths=[len(row.ids) for row in whole[0]],
+        lengths=[len(row.ids) for row in whole[0]], endless=sum(not row.learns_to_end(tokenizer.eos_token_id) for row in whole[0]),
     )  # fmt: skip
 
 
@@ -92,11 +95,10 @@ def _fit(rows: Sequence[Encoded], rules: EncodingRules) -> list[Encoded]:
     return [row.cut(longest) for row in rows]
 
 
-def _usable(file: Path, kinds: Sequence[str]) -> tuple[list[Row], list[Problem]]:
-    read = read_rows(file)
+def _usable(read: ReadResult, kinds: Sequence[str], file: str) -> tuple[list[Row], list[Problem]]:
     rows, problems = usable_rows(read.rows, kinds)
     problems = sorted([*read.problems, *problems], key=lambda p: p.line)
     if not rows:
         first = problems[0]
-        raise UserError("data_no_usable_rows", file=file.name, rows=len(problems), first_line=first.line, first_code=first.code)
+        raise UserError("data_no_usable_rows", file=file, rows=len(problems), first_line=first.line, first_code=first.code)
     return rows, problems

@@ -1,31 +1,23 @@
-"""Reads rows from JSON lines under a budget, and tells what kind of row each is. Knows no tokenizer and no model."""
+"""What a row is: its kinds, the columns that each kind has, and the conversation in it. Knows no files, no tokenizer and no model."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import orjson
-
-from tunesmith.errors import UserError
-
-BUDGET_BYTES = 500_000_000
-BUDGET_ROWS = 2_000_000
-Message = dict[str, str]
+Message = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One row and the line that it stands in, counted from 1."""
 
     line: int
     value: dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Problem:
     """What is wrong in a line; `code` is worded by the pages under `problem.<code>`."""
 
@@ -44,72 +36,62 @@ class ReadResult:
     problems: list[Problem]
 
 
-def read_rows(path: Path, budget_bytes: int = BUDGET_BYTES, budget_rows: int = BUDGET_ROWS) -> ReadResult:
-    """Return the rows of a file. Raises UserError `data_file_missing` and what `parse_rows` raises."""
-    try:
-        size = path.stat().st_size
-        if size > budget_bytes:
-            raise UserError("data_file_too_large", file=path.name, size_bytes=size, largest_bytes=budget_bytes)
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError("data_file_missing", file=str(path)) from error
-    return parse_rows(content, path.name, budget_rows)
+@dataclass(frozen=True)
+class RowKind:
+    """A kind of row by its columns: those that make it, those of them that hold text, and the methods that can learn from it."""
+
+    columns: tuple[str, ...]
+    texts: tuple[str, ...]
+    methods: tuple[str, ...]
+    optional: tuple[str, ...] = ()
 
 
-def parse_rows(content: bytes, name: str, budget_rows: int = BUDGET_ROWS) -> ReadResult:
-    """Return the rows in JSON lines (UTF-8, a byte order mark is tolerated).
-
-    Raises UserError `data_file_empty`, `data_not_utf8` (with the line), `data_too_many_rows`.
-    """
-    lines = _decode(content, name).split("\n")
-    if not any(line.strip() for line in lines):
-        raise UserError("data_file_empty", file=name)
-    rows: list[Row] = []
-    problems: list[Problem] = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        if len(rows) >= budget_rows:
-            raise UserError("data_too_many_rows", file=name, most=budget_rows)
-        try:
-            value = orjson.loads(line)
-        except orjson.JSONDecodeError as error:
-            problems.append(Problem(number, "", "not_json", {"column": error.colno}))
-            continue
-        if isinstance(value, dict):
-            rows.append(Row(number, value))
-        else:
-            problems.append(Problem(number, "", "not_an_object", {"found": type(value).__name__}))
-    return ReadResult(rows, problems)
-
-
-def _decode(content: bytes, name: str) -> str:
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError("data_not_utf8", file=name, line=content[: error.start].count(b"\n") + 1) from error
+# The first kind whose columns a row has is its kind; any other column is kept and means nothing.
+KINDS = {
+    "messages": RowKind(("messages",), (), ("sft",), ("tools",)),
+    "preference": RowKind(("chosen", "rejected"), ("chosen", "rejected"), ("dpo",), ("prompt", "system")),
+    "scored": RowKind(("prompt", "completions", "scores"), ("prompt",), ("sft",), ("system",)),
+    "kto": RowKind(("prompt", "completion", "label"), ("prompt", "completion"), ("sft",), ("system",)),
+    "prompt_completion": RowKind(("prompt", "completion"), ("prompt", "completion"), ("sft",), ("system",)),
+    "reasoning": RowKind(("prompt", "reasoning_steps", "answer"), ("prompt", "answer"), ("sft", "grpo"), ("system",)),
+    "prompt_answer": RowKind(("prompt", "answer"), ("prompt", "answer"), ("sft", "grpo"), ("system",)),
+    "text": RowKind(("text",), ("text",), ("sft",)),
+}
 
 
 def row_kind(value: Mapping[str, Any]) -> str:
-    """Return `messages`, `preference`, `prompt_completion`, `prompt_answer`, `text` or `unknown`, by the row's columns."""
-    if "messages" in value:
-        return "messages"
-    if "chosen" in value and "rejected" in value:
-        return "preference"
-    if "prompt" in value and "completion" in value:
-        return "prompt_completion"
-    if "prompt" in value and "answer" in value:
-        return "prompt_answer"
-    return "text" if "text" in value else "unknown"
+    """Return the row's kind, a key of `KINDS`, or `unknown`. A label that is no yes or no is a column like any other."""
+    for name, kind in KINDS.items():
+        if all(column in value for column in kind.columns) and (name != "kto" or isinstance(value["label"], bool)):
+            return name
+    return "unknown"
+
+
+def methods_of(kinds: Sequence[str]) -> tuple[str, ...]:
+    """Return the methods that can learn from at least one of the kinds."""
+    return tuple(sorted({method for kind in kinds if kind in KINDS for method in KINDS[kind].methods}))
 
 
 def as_messages(value: Mapping[str, Any]) -> list[Message]:
-    """Return a row as a conversation, empty when it is none (`text`, `unknown`)."""
+    """Return a row as a conversation, empty when it is none (`text`, `unknown`); of several answers, the best."""
     kind = row_kind(value)
     if kind == "messages":
         return list(value["messages"])
-    answers = {"prompt_completion": "completion", "prompt_answer": "answer", "preference": "chosen"}
-    if kind not in answers:
+    answer = _answer(kind, value)
+    if answer is None:
         return []
-    answer = value[answers[kind]]
-    return [{"role": "user", "content": value["prompt"]}, {"role": "assistant", "content": answer}]
+    prompt = value.get("prompt", "")
+    turns = list(prompt) if isinstance(prompt, list) else [{"role": "user", "content": prompt}]
+    if value.get("system") and not (turns and turns[0].get("role") == "system"):
+        turns.insert(0, {"role": "system", "content": value["system"]})
+    return [*turns, {"role": "assistant", "content": answer}]
+
+
+def _answer(kind: str, value: Mapping[str, Any]) -> str | None:
+    if kind == "scored":
+        best = max(range(len(value["scores"])), key=lambda i: value["scores"][i])
+        return str(value["completions"][best])
+    if kind == "reasoning":
+        return "\n".join([*value["reasoning_steps"], value["answer"]])
+    name = {"prompt_completion": "completion", "kto": "completion", "prompt_answer": "answer", "preference": "chosen"}.get(kind)
+    return value[name] if name else None

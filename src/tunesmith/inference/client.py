@@ -62,11 +62,18 @@ class HostClient:
         (answer,) = self._ask(request)
         return TokenReport(**answer["report"])
 
-    def xray(self, model: Path, row: Mapping[str, Any], loss_on: str, longest: int, most: int = 4000) -> tuple[list[TokenView], int]:
-        """Return a row's first `most` tokens with what becomes of each, and how many there are in all. Raises UserError `model_…`."""
-        request = {"op": "xray", "model": str(model), "row": dict(row), "loss_on": loss_on, "longest": longest, "most": most}
+    def xray(
+        self, model: Path, row: Mapping[str, Any], loss_on: str, longest: int, most: int = 4000, template: str | None = None
+    ) -> tuple[list[TokenView], int, bool]:
+        """Return a row's first `most` tokens with what becomes of each, how many there are in all, and whether it learns to end.
+
+        Raises UserError `model_…`, `template_broken`.
+        """
+        request = {
+            "op": "xray", "model": str(model), "row": dict(row), "loss_on": loss_on, "longest": longest, "most": most, "template": template,
+        }  # fmt: skip
         (answer,) = self._ask(request)
-        return [TokenView(*token) for token in answer["tokens"]], answer["total"]
+        return [TokenView(*token) for token in answer["tokens"]], answer["total"], answer["ends"]
 
     def close(self) -> None:
         """End the host process."""

@@ -31,18 +31,22 @@ class _Stream:
     finish: str = ""
 
 
-def generate_text(model: Any, tokenizer: Any, messages: Sequence[Message], max_tokens: int) -> str:
+def generate_text(model: Any, tokenizer: Any, messages: Sequence[Message], max_tokens: int, template: str | None = None) -> str:
     """Return the greedy answer to a conversation."""
-    deltas = generate_side_by_side(model, tokenizer, messages, Sampling(max_tokens=max_tokens), [lambda: None])
+    deltas = generate_side_by_side(model, tokenizer, messages, Sampling(max_tokens=max_tokens), [lambda: None], [template])
     return "".join(delta.text for delta in deltas).strip()
 
 
 def generate_side_by_side(
-    model: Any, tokenizer: Any, messages: Sequence[Message], sampling: Sampling, variants: Sequence[Activate]
-) -> Iterator[Delta]:
-    """Yield the variants' answers, one token each in turn. A variant's `activate` puts its adapter into the shared model."""
-    prompt = mx.array(render(tokenizer, messages, answer_next=True))
-    streams = [_open_stream(model, tokenizer, prompt, sampling, n, activate) for n, activate in enumerate(variants)]
+    model: Any, tokenizer: Any, messages: Sequence[Message], sampling: Sampling, variants: Sequence[Activate],
+    templates: Sequence[str | None] = (),
+) -> Iterator[Delta]:  # fmt: skip
+    """Yield the variants' answers, one token each in turn. A variant's `activate` puts its adapter into the shared model.
+
+    `templates` are the prompt formats that the variants learned, None for the tokenizer's own.
+    """
+    written = [mx.array(render(tokenizer, messages, answer_next=True, template=t)) for t in templates or [None] * len(variants)]
+    streams = [_open_stream(model, tokenizer, written[n], sampling, n, activate) for n, activate in enumerate(variants)]
     while open_streams := [s for s in streams if not s.finish]:
         for stream in open_streams:
             stream.activate()

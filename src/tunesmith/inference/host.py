@@ -51,12 +51,17 @@ class Host:
     def _stream(self, request: Request) -> None:
         from tunesmith.inference.generation import generate_side_by_side
         from tunesmith.inference.sampling import Sampling
+        from tunesmith.models.adapter_files import read_template
 
         bank = self._open_bank(Path(request["model"]))
         adapters = [bank.load(Path(path)) if path else None for path in request["adapters"]]
         variants = [lambda adapter=adapter: bank.activate(adapter) for adapter in adapters]
         base = bank.base
-        for delta in generate_side_by_side(base.model, base.tokenizer, request["messages"], Sampling(**request["sampling"]), variants):
+        templates = [read_template(Path(path)) if path else None for path in request["adapters"]]
+        if not base.tokenizer.chat_template:  # the base has learned no format: it gets the tuned model's
+            templates = [template or next(filter(None, templates), None) for template in templates]
+        sampling = Sampling(**request["sampling"])
+        for delta in generate_side_by_side(base.model, base.tokenizer, request["messages"], sampling, variants, templates):
             if request["id"] in self.cancelled:
                 return
             self._say(request["id"], delta=dataclasses.asdict(delta))
@@ -85,6 +90,7 @@ class Host:
         report = {
             "rows": len(rows.train), "valid_rows": len(rows.valid), "tokens": rows.tokens, "supervised_tokens": rows.supervised_tokens,
             "longest_tokens": rows.longest_tokens, "overlong_rows": rows.overlong, "unusable_rows": rows.unusable,
+            "endless_rows": rows.endless,
             "rows_without_labels": rows.without_labels, "steps": steps,
             "lengths": _thin_lengths(rows.lengths), "padding_packed": padding_share(rows.train, dataclasses.replace(batching, packed=True)),
             "padding_padded": padding_share(rows.train, dataclasses.replace(batching, packed=False)),
@@ -97,7 +103,7 @@ class Host:
         from tunesmith.models.loading import load_tokenizer
 
         tokenizer = load_tokenizer(Path(request["model"]))
-        encoded = encode_row(request["row"], tokenizer, request["loss_on"])
+        encoded = encode_row(request["row"], tokenizer, request["loss_on"], request["template"])
         detokenizer = tokenizer.detokenizer
         detokenizer.reset()
         tokens = []
@@ -106,7 +112,7 @@ class Host:
             cut = place >= request["longest"]
             text = detokenizer.last_segment or (tokenizer.convert_ids_to_tokens(token) if token in tokenizer.all_special_ids else "")
             tokens.append((text, token, "cut" if cut else "learned" if encoded.supervised[place] else "context"))
-        self._say(request["id"], tokens=tokens, total=len(encoded.ids))
+        self._say(request["id"], tokens=tokens, total=len(encoded.ids), ends=encoded.learns_to_end(tokenizer.eos_token_id))
 
 
 def _thin_lengths(lengths: list[int]) -> list[int]:

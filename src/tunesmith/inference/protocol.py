@@ -42,6 +42,7 @@ class TokenReport:
     longest_tokens: int
     overlong_rows: int
     unusable_rows: int
+    endless_rows: int
     rows_without_labels: int
     steps: int
     lengths: Sequence[int]

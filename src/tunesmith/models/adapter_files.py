@@ -82,13 +82,25 @@ def verify_folder(folder: Path) -> None:
 
 
 def adapter_config(
-    fine_tune_type: str, num_layers: int, lora_parameters: Mapping[str, Any], base: Path, base_hash: str, quantize: str = "none"
-) -> dict[str, Any]:
-    """Return adapter_config.json with mlx-lm's keys, and ours that name the base and how it was held while it was tuned."""
-    return {
+    fine_tune_type: str, num_layers: int, lora_parameters: Mapping[str, Any], base: Path, base_hash: str, quantize: str = "none",
+    template: str | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Return adapter_config.json with mlx-lm's keys, and ours: the base, how it was held, the prompt format when it is not the base's."""
+    config = {
         "fine_tune_type": fine_tune_type, "num_layers": num_layers, "lora_parameters": dict(lora_parameters), "model": base.name,
         "base_model_hash": base_hash, "quantize": quantize,
     }  # fmt: skip
+    return config | ({"chat_template": template} if template else {})
+
+
+def read_template(folder: Path) -> str | None:
+    """Return the prompt format that an adapter learned, None for its base's own."""
+    try:
+        config = read_json(folder / CONFIG)
+    except (FileNotFoundError, UserError):
+        return None  # loading the adapter says what is wrong
+    template = config.get("chat_template") if isinstance(config, dict) else None
+    return template if isinstance(template, str) else None
 
 
 def read_adapter_config(folder: Path, base: Path, base_hash: str) -> dict[str, Any]:

@@ -1,44 +1,48 @@
-"""Data sets: the shipped ones and those that people brought; their rows, counts and problems."""
+"""Data sets: the shipped ones and those that people brought; their versions, rows, counts and problems."""
 
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import orjson
 
-from tunesmith.data.formats import Problem, ReadResult, Row, as_messages, parse_rows, read_rows, row_kind
+from tunesmith.data.census import take_census
+from tunesmith.data.formats import Row, as_messages, methods_of, row_kind
 from tunesmith.data.library import find_splits
-from tunesmith.data.statistics import count_duplicates, count_kinds
-from tunesmith.data.validation import find_problems
+from tunesmith.data.row_files import open_rows
+from tunesmith.data.row_kinds import canonical_row
 from tunesmith.errors import UserError
 from tunesmith.services.context import Services
-from tunesmith.store.datasets import DatasetStore, read_facts
+from tunesmith.store.datasets import DatasetStore, Version, read_facts
 from tunesmith.store.experiments import ACTIVE
 from tunesmith.system.paths import DEMO_DATA
 
-MAXIMUM_UPLOAD_BYTES = 200_000_000
-METHODS_BY_KIND = {
-    "messages": "sft", "prompt_completion": "sft", "text": "sft", "preference": "dpo", "prompt_answer": "grpo",
-}  # fmt: skip
+_VERSIONED = re.compile(r"(.+)@(\d+)")
 
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """Where a data set lies."""
+    """Where a data set lies, and which of its versions is meant (none of a shipped one or of plain files)."""
 
     id: str
     path: Path
     shipped: bool
     facts: dict[str, Any]
+    version: Version | None = None
+
+    @property
+    def pinned_id(self) -> str:
+        """The id that always means this version."""
+        return f"{self.id}@{self.version.number}" if self.version else self.id
 
 
 @dataclass(frozen=True)
 class DatasetSummary:
-    """A data set in figures."""
+    """A data set in figures; `columns` are those that came with it, `version` is 0 when there are none."""
 
     id: str
     title: dict[str, str]
@@ -50,6 +54,9 @@ class DatasetSummary:
     size_bytes: int
     errors: int
     warnings: int
+    columns: tuple[str, ...] = ()
+    version: int = 0
+    hash: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,13 +73,14 @@ class SplitProblem:
 
 @dataclass(frozen=True)
 class DatasetReport:
-    """A data set's figures and problems."""
+    """A data set's figures and problems; of very many problems the first are kept, `problem_counts` has all by code."""
 
     summary: DatasetSummary
     problems: list[SplitProblem]
     characters_median: int
     characters_longest: int
     duplicates: int
+    problem_counts: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -85,29 +93,40 @@ class RowView:
     raw: str
 
 
-@dataclass(frozen=True)
-class _Split:
-    read: ReadResult
-    problems: list[Problem]
-
-
-def all_datasets(s: Services) -> list[DatasetInfo]:
-    """Return the shipped data sets, then the people's own."""
-    shipped = [DatasetInfo(p.name, p, True, read_facts(p)) for p in sorted(DEMO_DATA.iterdir()) if (p / "dataset.json").exists()]
-    return shipped + [DatasetInfo(p.name, p, False, read_facts(p)) for p in _store(s).folders()]
-
-
-def _store(s: Services) -> DatasetStore:
+def open_store(s: Services) -> DatasetStore:
+    """Return where people's own data sets are kept."""
     return DatasetStore(s.data_dir)
 
 
+def all_datasets(s: Services) -> list[DatasetInfo]:
+    """Return the shipped data sets, then the people's own in their current version."""
+    shipped = [DatasetInfo(p.name, p, True, read_facts(p)) for p in sorted(DEMO_DATA.iterdir()) if (p / "dataset.json").exists()]
+    store = open_store(s)
+    return shipped + [_own(store, path, 0) for path in store.folders()]
+
+
+def _own(store: DatasetStore, folder: Path, number: int) -> DatasetInfo:
+    facts = read_facts(folder)
+    wanted = number or facts.get("current", 0)
+    version = next((v for v in store.versions(folder.name) if v.number == wanted), None)
+    if number and version is None:
+        raise UserError("dataset_version_unknown", dataset=folder.name, version=number)
+    return DatasetInfo(folder.name, version.path if version else folder, False, facts, version)
+
+
 def find_dataset(s: Services, dataset_id: str) -> DatasetInfo:
-    """Return a data set by its id, or by the path of a file or folder (command line). Raises UserError `dataset_unknown`."""
+    """Return a data set by its id (`name`, or `name@2` for a version), or by the path of a file or folder (command line).
+
+    Raises UserError `dataset_missing`, `dataset_unknown`, `dataset_version_unknown`.
+    """
     if not dataset_id:
         raise UserError("dataset_missing")
+    match = _VERSIONED.fullmatch(dataset_id)
+    name, number = (match[1], int(match[2])) if match else (dataset_id, 0)
+    store = open_store(s)
     for info in all_datasets(s):
-        if info.id == dataset_id:
-            return info
+        if info.id == name:
+            return info if info.shipped or not number else _own(store, store.root / name, number)
     path = Path(dataset_id).expanduser()
     if path.is_absolute() and path.exists():
         return DatasetInfo(path.stem, path, False, {})
@@ -115,33 +134,30 @@ def find_dataset(s: Services, dataset_id: str) -> DatasetInfo:
 
 
 @functools.lru_cache(maxsize=64)
-def _read_split(path: Path, modified_ns: int, size_bytes: int) -> _Split:
-    del modified_ns, size_bytes  # part of the cache's key only
-    read = read_rows(path)
-    return _Split(read, [*read.problems, *find_problems(read.rows)])
+def _count_files(path: Path, stamp: tuple[tuple[str, int, int], ...]) -> dict[str, Any]:
+    del stamp  # part of the cache's key only
+    return take_census(path)
 
 
-def _splits(info: DatasetInfo) -> dict[str, _Split]:
-    found = {}
-    for name, path in find_splits(info.path).items():
-        state = path.stat()
-        found[name] = _read_split(path, state.st_mtime_ns, state.st_size)
-    return found
+def _census(info: DatasetInfo) -> dict[str, Any]:
+    if info.version:
+        census: dict[str, Any] = info.version.record["census"]
+        return census
+    files = sorted(find_splits(info.path).values()) or [info.path]
+    return _count_files(info.path, tuple((f.name, f.stat().st_mtime_ns, f.stat().st_size) for f in files))
 
 
-def _summarise(info: DatasetInfo, splits: dict[str, _Split]) -> DatasetSummary:
-    kinds: dict[str, int] = {}
-    for split in splits.values():
-        for kind, count in count_kinds(split.read.rows).items():
-            kinds[kind] = kinds.get(kind, 0) + count
-    severities = [p.severity for split in splits.values() for p in split.problems]
-    offered = info.facts.get("methods") or sorted({METHODS_BY_KIND[k] for k in kinds if k in METHODS_BY_KIND})
+def _summarise(info: DatasetInfo) -> DatasetSummary:
+    census = _census(info)
+    warnings = sum(p["severity"] == "warning" for p in census["problems"])
     title, description = info.facts.get("title"), info.facts.get("description")
     return DatasetSummary(
         id=info.id, title=title if isinstance(title, dict) else {}, description=description if isinstance(description, dict) else {},
-        shipped=info.shipped, rows={name: len(split.read.rows) for name, split in splits.items()}, kinds=kinds, methods=tuple(offered),
-        size_bytes=sum(p.stat().st_size for p in find_splits(info.path).values()), errors=severities.count("error"),
-        warnings=severities.count("warning"),
+        shipped=info.shipped, rows=census["rows"], kinds=census["kinds"],
+        methods=tuple(info.facts.get("methods") or methods_of(list(census["kinds"]))),
+        size_bytes=sum(p.stat().st_size for p in find_splits(info.path).values()), errors=census["left_out"], warnings=warnings,
+        columns=tuple(census["columns"]), version=info.version.number if info.version else 0,
+        hash=info.version.hash if info.version else "",
     )  # fmt: skip
 
 
@@ -150,49 +166,53 @@ def list_datasets(s: Services) -> list[DatasetSummary]:
     found = []
     for info in all_datasets(s):
         try:
-            found.append(_summarise(info, _splits(info)))
-        except (UserError, OSError):
+            found.append(_summarise(info))
+        except (UserError, OSError, KeyError):
             found.append(DatasetSummary(info.id, {}, {}, info.shipped, {}, {}, (), 0, errors=1, warnings=0))
     return found
 
 
 def report(s: Services, dataset_id: str) -> DatasetReport:
-    """Return a data set's figures and all its problems. Raises UserError `dataset_unknown`, `data_…`."""
+    """Return a data set's figures and problems. Raises UserError `dataset_unknown`, `data_…`."""
     info = find_dataset(s, dataset_id)
-    splits = _splits(info)
-    lengths = [len(orjson.dumps(row.value).decode()) for split in splits.values() for row in split.read.rows]
-    problems = [
-        SplitProblem(name, p.line, p.field, p.code, dict(p.facts), p.severity) for name, split in splits.items() for p in split.problems
-    ]
+    census = _census(info)
     return DatasetReport(
-        summary=_summarise(info, splits), problems=problems, characters_median=int(median(lengths)) if lengths else 0,
-        characters_longest=max(lengths, default=0), duplicates=sum(count_duplicates(split.read.rows) for split in splits.values()),
+        summary=_summarise(info), problems=[SplitProblem(**problem) for problem in census["problems"]],
+        characters_median=census["characters_median"], characters_longest=census["characters_longest"], duplicates=census["duplicates"],
+        problem_counts=census["problem_counts"],
     )  # fmt: skip
 
 
 def rows(s: Services, dataset_id: str, split: str, offset: int = 0, limit: int = 20, search: str = "") -> list[RowView]:
-    """Return a page of rows, those that contain the search text only."""
-    found = _splits(find_dataset(s, dataset_id)).get(split)
-    chosen = found.read.rows if found else []
-    if search:
-        chosen = [row for row in chosen if search.lower() in orjson.dumps(row.value).decode().lower()]
-    return [_view(row) for row in chosen[offset : offset + limit]]
+    """Return a page of rows, or the first that contain the search text."""
+    path = find_splits(find_dataset(s, dataset_id).path).get(split)
+    if path is None:
+        return []
+    found = open_rows(path).search(search, limit) if search else open_rows(path).page(offset, limit)
+    return [view_row(row.line, _under_our_names(row)) for row in found]
 
 
 def row_value(s: Services, dataset_id: str, split: str, number: int) -> dict[str, Any] | None:
     """Return a split's row by its place, counted from 0; None when there is none."""
-    found = _splits(find_dataset(s, dataset_id)).get(split)
-    return found.read.rows[number].value if found and number < len(found.read.rows) else None
+    path = find_splits(find_dataset(s, dataset_id).path).get(split)
+    found = open_rows(path).page(number, 1) if path else []
+    return _under_our_names(found[0]) if found else None
 
 
-def _view(row: Row) -> RowView:
-    kind = row_kind(row.value)
-    raw = orjson.dumps(row.value, option=orjson.OPT_INDENT_2).decode()
+def _under_our_names(row: Row) -> dict[str, Any]:
+    """Return a row's values; those of files that were laid here may have other columns."""
+    return canonical_row(row)[1] or row.value
+
+
+def view_row(line: int, value: dict[str, Any]) -> RowView:
+    """Return a row as a page shows it."""
+    kind = row_kind(value)
+    raw = orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
     try:
-        messages = [{"role": str(m["role"]), "content": str(m["content"])} for m in as_messages(row.value)]
+        messages = [{"role": str(m["role"]), "content": str(m["content"])} for m in as_messages(value)]
     except (UserError, KeyError, TypeError):
         messages = []
-    return RowView(row.line, kind, messages, raw)
+    return RowView(line, kind, messages, raw)
 
 
 def held_out_prompts(path: Path, limit: int) -> list[str]:
@@ -201,29 +221,12 @@ def held_out_prompts(path: Path, limit: int) -> list[str]:
     source = splits.get("test") or splits.get("valid")
     if source is None:
         return []
-    prompts = []
-    for row in read_rows(source).rows:
-        asked = [m["content"] for m in _view(row).messages if m["role"] == "user"]
-        if asked and asked[0] not in prompts:
-            prompts.append(asked[0])
-    return prompts[:limit]
-
-
-def add_upload(s: Services, file_name: str, content: bytes) -> str:
-    """Keep an uploaded file as a data set and return its id; nothing is kept when it cannot be used.
-
-    Raises UserError `data_file_empty`, `data_file_too_large`, `data_not_utf8`, `data_no_usable_rows`, `server_read_only`.
-    """
-    s.require_writable()
-    if len(content) > MAXIMUM_UPLOAD_BYTES:
-        raise UserError("data_file_too_large", file=file_name, size_bytes=len(content), largest_bytes=MAXIMUM_UPLOAD_BYTES)
-    read = parse_rows(content, file_name)
-    problems = [p for p in [*read.problems, *find_problems(read.rows)] if p.severity == "error"]
-    usable = {row.line for row in read.rows} - {p.line for p in problems}
-    if not usable:
-        first = min(problems, key=lambda p: p.line)
-        raise UserError("data_no_usable_rows", file=file_name, rows=len(problems), first_line=first.line, first_code=first.code)
-    return _store(s).add(file_name, {"train.jsonl": content}, {"title": {}, "file": file_name})
+    prompts: dict[str, None] = {}
+    for row in open_rows(source):
+        prompts.update(dict.fromkeys([m["content"] for m in view_row(*row).messages if m["role"] == "user"][:1]))
+        if len(prompts) >= limit:
+            break
+    return list(prompts)
 
 
 def delete(s: Services, dataset_id: str) -> None:
@@ -233,12 +236,12 @@ def delete(s: Services, dataset_id: str) -> None:
     if info.shipped:
         raise UserError("dataset_shipped", dataset=dataset_id)
     for experiment in s.store.all()[0]:
-        if experiment.status in ACTIVE and experiment.data_path == str(info.path):
+        if experiment.status in ACTIVE and info.id in {experiment.data, experiment.data.partition("@")[0]}:
             raise UserError("dataset_in_use", dataset=dataset_id, run=s.store.display_name(experiment))
-    _store(s).trash(dataset_id)
+    open_store(s).trash(dataset_id)
 
 
 def restore(s: Services, dataset_id: str) -> None:
     """Bring a deleted data set back. Raises UserError `dataset_unknown`, `dataset_exists`."""
     s.require_writable()
-    _store(s).restore(dataset_id)
+    open_store(s).restore(dataset_id)

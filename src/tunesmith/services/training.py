@@ -99,6 +99,7 @@ def _check_together(config: TrainConfig) -> None:
         raise UserError("modules_not_named")
     if config.hostfile and not Path(config.hostfile).expanduser().is_file():
         raise UserError("file_missing", file=config.hostfile)
+    _ = config.template  # a broken one is refused
     if config.keep_best and config.val_batches == 0:
         raise UserError("best_without_validation")
 
@@ -149,7 +150,8 @@ def preview(s: Services, config: TrainConfig, measured: Measurement | None = Non
 
 
 def _encoding_rules(config: TrainConfig) -> dict[str, object]:
-    return {name: getattr(config, name) for name in ("max_seq_length", "loss_on", "overlong", "validation_share", "seed")}
+    rules = {name: getattr(config, name) for name in ("max_seq_length", "loss_on", "overlong", "validation_share", "seed")}
+    return {**rules, "template": config.template}
 
 
 def _batch_rules(config: TrainConfig, model: ModelInfo) -> dict[str, object]:
@@ -164,6 +166,8 @@ def _find_warnings(config: TrainConfig, counted: TokenReport, memory: MemoryPlan
     warnings = []
     if counted.unusable_rows:
         warnings.append(UserError("preview_rows_left_out", count=counted.unusable_rows))
+    if counted.endless_rows:
+        warnings.append(UserError("preview_rows_endless", count=counted.endless_rows))
     if counted.rows_without_labels:
         warnings.append(UserError("preview_rows_without_labels", count=counted.rows_without_labels))
     if counted.overlong_rows:
@@ -199,9 +203,10 @@ def start(s: Services, config: TrainConfig, group: str = "") -> str:
 def submit(s: Services, config: TrainConfig, group: str = "", continued_from: str = "") -> str:
     """Put checked settings in the queue, whoever is in charge of it; return the run's id."""
     model, data = find_model(s, config.model), find_dataset(s, config.data)
+    config = dataclasses.replace(config, data=config.data if data.pinned_id == data.id else data.pinned_id)  # versions never change
     experiment = s.store.create(
         to_yaml(config), name=config.name or f"{data.id} · {model.id}", kind="train", method=config.method, owner=user_name(),
-        model=model.id, data=data.id, model_path=str(model.path), data_path=str(data.path), group=group,
+        model=model.id, data=data.pinned_id, model_path=str(model.path), data_path=str(data.path), group=group,
         continued_from=continued_from, begin_from=s.store.folder(continued_from) if continued_from else None,
     )  # fmt: skip
     s.supervisor.wake()

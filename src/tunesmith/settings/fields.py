@@ -26,7 +26,7 @@ def setting(
     group: str = "",
     kind: str = "",
 ) -> Any:
-    """Declare a dataclass field with all that a form needs; `kind` overrides the widget ("model", "dataset", "folder", "hidden")."""
+    """Declare a dataclass field with all that a form needs; `kind` sets the widget ("model", "dataset", "folder", "text", "hidden")."""
     metadata = {
         "label": label, "help": help, "unit": unit, "minimum": minimum, "maximum": maximum,
         "choices": tuple(choices), "advanced": advanced, "group": group, "kind": kind,

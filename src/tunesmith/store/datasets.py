@@ -1,59 +1,113 @@
-"""Data sets that people brought: a folder each, written as a whole, thrown into a trash. Knows no formats."""
+"""Data sets that people brought: a folder each, in it one for each version, written as a whole, with a trash. Knows no formats."""
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import re
 import shutil
+import tempfile
 import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tunesmith.errors import UserError
-from tunesmith.store.files import as_user_error, read_json, write_atomic, write_json
+from tunesmith.store.files import as_user_error, read_json, write_json
 from tunesmith.system.paths import resolve_under
 
 
+@dataclass(frozen=True)
+class Version:
+    """One state of a data set that never changes: its files' folder and the record of how it was made."""
+
+    number: int
+    path: Path
+    record: dict[str, Any]
+
+    @property
+    def hash(self) -> str:
+        """Return 12 hexadecimal digits that tell the content of all splits."""
+        content = "".join(f"{name}:{digest};" for name, digest in sorted(self.record.get("sha256_out", {}).items()))
+        return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
 class DatasetStore:
-    """`<data dir>/datasets/<id>/` with `dataset.json` and one file per split."""
+    """`<data dir>/datasets/<id>/dataset.json` names the current version, `v<number>/` holds its splits and `version.json`."""
 
     def __init__(self, root: Path) -> None:
         self.root = root / "datasets"
         self._trash = self.root / ".trash"
         self._trash.mkdir(parents=True, exist_ok=True)
 
-    def add(self, name: str, files: dict[str, bytes], facts: dict[str, Any]) -> str:
-        """Write a new data set as a whole and return its id, made from the name. Raises UserError `disk_full`."""
-        dataset_id = self._free_id(name)
-        aside = self.root / f".{dataset_id}.new"
-        shutil.rmtree(aside, ignore_errors=True)
+    @contextmanager
+    def staging(self) -> Iterator[Path]:
+        """Give an empty folder to write a version into; what was not taken over is deleted. Raises UserError `disk_full`."""
+        folder = Path(tempfile.mkdtemp(dir=self.root, prefix=".new-"))
         try:
-            aside.mkdir()
-            for file_name, content in files.items():
-                write_atomic(aside / file_name, content)
-            write_json(aside / "dataset.json", {"name": dataset_id, "added_at": time.time(), **facts})
-            aside.rename(self.root / dataset_id)
+            yield folder
         except OSError as error:
-            raise as_user_error(error, aside) from error
+            raise as_user_error(error, folder) from error
         finally:
-            shutil.rmtree(aside, ignore_errors=True)
-        return dataset_id
+            shutil.rmtree(folder, ignore_errors=True)
 
-    def _free_id(self, name: str) -> str:
-        base = re.sub(r"[^\w-]+", "-", Path(name).stem, flags=re.UNICODE).strip("-_").lower()[:60] or "data"
-        candidate, number = base, 2
-        while (self.root / candidate).exists():
-            candidate, number = f"{base}-{number}", number + 1
-        return candidate
+    def create(self, name: str, staged: Path, record: dict[str, Any], facts: dict[str, Any], taken: Collection[str] = ()) -> str:
+        """Make a new data set of a staged version; return its id, made from the name but none of `taken`. Raises UserError `disk_full`."""
+        write_json(staged / "version.json", {**record, "number": 1, "parent": None, "made_at": time.time()})
+        with self.staging() as folder:
+            staged.rename(folder / "v1")
+            base, number = _as_id(name), 1
+            while True:
+                dataset_id = base if number == 1 else f"{base}-{number}"
+                write_json(folder / "dataset.json", {"name": dataset_id, "added_at": time.time(), "current": 1, **facts})
+                if dataset_id not in taken and _moved(folder, self.root / dataset_id):
+                    return dataset_id
+                number += 1
+
+    def add_version(self, dataset_id: str, staged: Path, record: dict[str, Any]) -> int:
+        """Add a staged version, make it the current one and return its number. Raises UserError `dataset_unknown`, `disk_full`."""
+        folder = self._folder(dataset_id)
+        number = max((v.number for v in self.versions(dataset_id)), default=0) + 1
+        parent = read_facts(folder).get("current")
+        while True:
+            write_json(staged / "version.json", {**record, "number": number, "parent": parent, "made_at": time.time()})
+            if _moved(staged, folder / f"v{number}"):
+                break
+            number += 1
+        self.set_current(dataset_id, number)
+        return number
+
+    def set_current(self, dataset_id: str, number: int) -> None:
+        """Make a version the current one. Raises UserError `dataset_unknown`, `dataset_version_unknown`."""
+        folder = self._folder(dataset_id)
+        if not (folder / f"v{number}" / "version.json").is_file():
+            raise UserError("dataset_version_unknown", dataset=dataset_id, version=number)
+        write_json(folder / "dataset.json", {**read_facts(folder), "current": number})
+
+    def versions(self, dataset_id: str) -> list[Version]:
+        """Return the versions by number; none for a data set that was never imported but laid there as files."""
+        found = []
+        for path in self._folder(dataset_id).glob("v*/version.json"):
+            record = _read_record(path)
+            if record and path.parent.name == f"v{record.get('number')}":
+                found.append(Version(int(record["number"]), path.parent, record))
+        return sorted(found, key=lambda v: v.number)
+
+    def _folder(self, dataset_id: str) -> Path:
+        path = resolve_under(self.root, dataset_id)
+        if not path.is_dir():
+            raise UserError("dataset_unknown", dataset=dataset_id)
+        return path
 
     def folders(self) -> list[Path]:
         """Return the data sets' folders, by name."""
         return sorted(p for p in self.root.iterdir() if p.is_dir() and not p.name.startswith("."))
 
     def trash(self, dataset_id: str) -> None:
-        """Move a data set to the trash. Raises UserError `dataset_unknown`."""
-        path = resolve_under(self.root, dataset_id)
-        if not path.is_dir():
-            raise UserError("dataset_unknown", dataset=dataset_id)
+        """Move a data set with all its versions to the trash. Raises UserError `dataset_unknown`."""
+        path = self._folder(dataset_id)
         target = self._trash / dataset_id
         shutil.rmtree(target, ignore_errors=True)
         path.rename(target)
@@ -68,10 +122,31 @@ class DatasetStore:
         path.rename(self.root / dataset_id)
 
 
-def read_facts(folder: Path) -> dict[str, Any]:
-    """Return what `dataset.json` says, nothing when it is absent or broken."""
+def _as_id(name: str) -> str:
+    return re.sub(r"[^\w-]+", "-", Path(name).stem, flags=re.UNICODE).strip("-_").lower()[:60] or "data"
+
+
+def _moved(folder: Path, target: Path) -> bool:
+    """Rename a folder unless the target exists; return whether it was done."""
+    if target.exists():
+        return False
     try:
-        facts = read_json(folder / "dataset.json")
+        folder.rename(target)
+    except OSError as error:
+        if error.errno in {errno.EEXIST, errno.ENOTEMPTY}:
+            return False  # somebody was quicker
+        raise
+    return True
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    try:
+        record = read_json(path)
     except (FileNotFoundError, UserError):
         return {}
-    return facts if isinstance(facts, dict) else {}
+    return record if isinstance(record, dict) else {}
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """Return what `dataset.json` says, nothing when it is absent or broken."""
+    return _read_record(folder / "dataset.json")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from tunesmith.data.chat_templates import NAMES, OWN, template_text
 from tunesmith.settings.fields import setting
 
 MODULES = ("all", "attention", "mlp", "custom")
@@ -110,6 +111,16 @@ class TrainConfig:
         "all_answers", choices=LOSS_ON, label="Learn from", group="data",
         help="Which tokens the loss counts: every answer of the assistant, only the last one, or everything, questions too.",
     )  # fmt: skip
+    chat_template: str = setting(
+        OWN, choices=NAMES, label="Prompt format", group="data", advanced=True,
+        help="How conversations are written for the model. model: its own chat template, best for models that have learned one. "
+        "Another format suits base models; the format is saved with the adapter.",
+    )  # fmt: skip
+    custom_template: str = setting(
+        "", kind="text", label="Own prompt format (Jinja)", group="data", advanced=True,
+        help="Used when the prompt format is custom. Knows messages, add_generation_prompt, bos_token and eos_token; "
+        "write eos_token behind each answer.",
+    )  # fmt: skip
     packing: bool = setting(
         True, label="Pack rows", group="data", advanced=True,
         help="Put several short rows in one line, each unseen by the others: the same loss in about half the time. "
@@ -197,3 +208,8 @@ class TrainConfig:
         0, minimum=0, maximum=2**31 - 1, label="Seed", group="reporting", advanced=True,
         help="Start of all chance: order of the rows, first adapter weights, dropout. Same seed, same run.",
     )  # fmt: skip
+
+    @property
+    def template(self) -> str | None:
+        """The prompt format as a Jinja text, None for the model's own. Raises UserError `template_…`."""
+        return template_text(self.chat_template, self.custom_template)

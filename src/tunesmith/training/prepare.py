@@ -64,7 +64,9 @@ def prepare_run(
     _set_memory_limits(config)
     base = load_model(model_path)
     recorder.beat()
-    encoding = EncodingRules(config.max_seq_length, config.loss_on, config.overlong, config.validation_share, config.seed)
+    encoding = EncodingRules(
+        config.max_seq_length, config.loss_on, config.overlong, config.validation_share, config.seed, config.template
+    )  # fmt: skip
     rows = encode_dataset(data_path, method.row_kinds, base.tokenizer, encoding)
     quantize_base(base.model, config.quantize)
     base.model.freeze()  # the trial must see the head as the run will
@@ -110,7 +112,9 @@ def _make_trainable(config: TrainConfig, base: LoadedModel) -> dict[str, Any]:
     if config.grad_checkpoint:
         checkpoint_layers(base.model)
     mx.eval(base.model.parameters())
-    return adapter_config(config.fine_tune_type, config.num_layers, lora, base.path, hash_model(base.path), config.quantize)
+    return adapter_config(
+        config.fine_tune_type, config.num_layers, lora, base.path, hash_model(base.path), config.quantize, config.template
+    )
 
 
 def _record_start(run: Run, packing_off: str) -> None:

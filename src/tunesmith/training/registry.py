@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from tunesmith.data.formats import KINDS
+
 
 @dataclass(frozen=True)
 class Method:
@@ -24,5 +26,7 @@ class Method:
 
 
 METHODS = {
-    "sft": Method("sft", ("messages", "prompt_completion", "prompt_answer", "text"), "tunesmith.training.methods.sft:summed_loss"),
+    "sft": Method(
+        "sft", tuple(name for name, kind in KINDS.items() if "sft" in kind.methods), "tunesmith.training.methods.sft:summed_loss"
+    ),
 }

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tunesmith.data.formats import Message, Row, as_messages, read_rows
-from tunesmith.data.library import find_splits
+from tunesmith.data.formats import KINDS, Message, Row, as_messages
+from tunesmith.data.row_files import read_splits
 from tunesmith.data.validation import usable_rows
 
 PROBES = 3
-CONVERSATIONS = ("messages", "prompt_completion", "prompt_answer")
+CONVERSATIONS = tuple(kind for kind in KINDS if kind != "text")
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ def choose_probes(data_path: Path, valid: Sequence[Row], prompts: Sequence[str] 
     """Return the given prompts, else up to three held-out ones: of the test rows, else of the validation rows; evenly spread."""
     if prompts:
         return [Probe([{"role": "user", "content": prompt}], prompt, "") for prompt in prompts]
-    splits = find_splits(data_path)
-    rows = usable_rows(read_rows(splits["test"]).rows, CONVERSATIONS)[0] if "test" in splits else list(valid)
+    splits = read_splits(data_path, ("test",))
+    rows = usable_rows(splits["test"].rows, CONVERSATIONS)[0] if "test" in splits else list(valid)
     probes = [probe for row in rows if (probe := _probe(as_messages(row.value)))]
     stride = max(1, len(probes) // PROBES)
     return probes[::stride][:PROBES]

@@ -50,6 +50,6 @@ def _answer_prompts(run: Run, step: int) -> None:
     if not run.processes.writes:
         return
     for probe in run.probes:
-        text = generate_text(run.base.model, run.base.tokenizer, probe.messages, SAMPLE_TOKENS)
+        text = generate_text(run.base.model, run.base.tokenizer, probe.messages, SAMPLE_TOKENS, run.config.template)
         run.recorder.event("sample", step=step, prompt=probe.prompt, text=text, expected=probe.expected)
         run.recorder.beat()

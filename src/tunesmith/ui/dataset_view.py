@@ -1,37 +1,23 @@
-"""A data set on the page: figures, conversations, problems, upload. Knows the datasets service."""
+"""A data set on the page: figures, conversations, problems. Knows the datasets service."""
 
 from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from tunesmith.errors import UserError
 from tunesmith.i18n.catalog import problem_words
 from tunesmith.services import datasets
 from tunesmith.services.datasets import DatasetReport, DatasetSummary, RowView
 from tunesmith.ui.figures import show_bytes, show_count
-from tunesmith.ui.messages import show_error, toast
 from tunesmith.ui.session import language, services, t
 
 ROWS_PER_PAGE = 5
+WHOLE = ("preference", "scored", "kto", "reasoning")  # a conversation does not tell all of them
 AVATARS = {"user": ":material/person:", "assistant": ":material/smart_toy:", "system": ":material/settings:", "tool": ":material/build:"}
-
-
-def draw_upload() -> None:
-    """Draw the upload; a file that cannot be used is refused with the reason and not kept."""
-    with st.expander(t("dataset.upload"), icon=":material/upload:"):
-        file = st.file_uploader(t("dataset.upload"), help=t("dataset.upload_help"), disabled=services().read_only)
-        st.caption(t("dataset.upload_help"))
-        if file is not None and st.button(t("dataset.upload_button"), type="primary"):
-            try:
-                name = datasets.add_upload(services(), file.name, file.getvalue())
-            except UserError as error:
-                show_error(error)
-                return
-            rows = datasets.report(services(), name).summary.rows.get("train", 0)
-            toast(t("dataset.uploaded", name=name, rows=show_count(rows)))
-            st.query_params["data"] = name
-            st.rerun()
 
 
 def draw_summary(report: DatasetReport) -> None:
@@ -82,11 +68,23 @@ def draw_rows(dataset_id: str, summary: DatasetSummary) -> None:
 def _draw_row(row: RowView) -> None:
     with st.container(border=True):
         st.caption(f"{t('dataset.row', line=row.line)} · {t(f'kind.{row.kind}')}")
-        for message in row.messages:
-            with st.chat_message(message["role"], avatar=AVATARS.get(message["role"], ":material/help:")):
-                st.text(message["content"])
-        if not row.messages or row.kind == "preference":
-            st.code(row.raw, language="json", wrap_lines=True)
+        _draw_turns(row)
+
+
+def draw_conversation(value: dict[str, Any]) -> None:
+    """Draw one row by its values."""
+    with st.container(border=True):
+        row = datasets.view_row(0, value)
+        st.caption(t(f"kind.{row.kind}"))
+        _draw_turns(row)
+
+
+def _draw_turns(row: RowView) -> None:
+    for message in row.messages:
+        with st.chat_message(message["role"], avatar=AVATARS.get(message["role"], ":material/help:")):
+            st.text(message["content"])
+    if not row.messages or row.kind in WHOLE:
+        st.code(row.raw, language="json", wrap_lines=True)
 
 
 def draw_problems(report: DatasetReport) -> None:
@@ -94,11 +92,19 @@ def draw_problems(report: DatasetReport) -> None:
     if not report.problems:
         st.success(t("dataset.no_problems"), icon=":material/check_circle:")
         return
-    table = {
-        t("dataset.problem_split"): [t(f"dataset.split_{p.split}") for p in report.problems],
-        t("dataset.problem_line"): [p.line for p in report.problems],
-        t("dataset.problem_severity"): [t(f"severity.{p.severity}") for p in report.problems],
-        t("dataset.problem_field"): [p.field for p in report.problems],
-        t("dataset.problem_what"): [problem_words(p.code, p.facts, language()) for p in report.problems],
-    }
-    st.dataframe(pd.DataFrame(table), hide_index=True, width="stretch")
+    if (total := sum(report.problem_counts.values())) > len(report.problems):
+        st.caption(t("dataset.problems_shown", shown=show_count(len(report.problems)), total=show_count(total)))
+    st.dataframe(problem_table([dataclasses.asdict(p) for p in report.problems]), hide_index=True, width="stretch")
+
+
+def problem_table(problems: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return problems as a table in the session's language."""
+    return pd.DataFrame(
+        {
+            t("dataset.problem_split"): [t(f"dataset.split_{p['split']}") for p in problems],
+            t("dataset.problem_line"): [p["line"] for p in problems],
+            t("dataset.problem_severity"): [t(f"severity.{p['severity']}") for p in problems],
+            t("dataset.problem_field"): [p["field"] for p in problems],
+            t("dataset.problem_what"): [problem_words(p["code"], p["facts"], language()) for p in problems],
+        }
+    )

@@ -31,6 +31,8 @@ def draw_field(config: Any, field: dataclasses.Field[Any], prefix: str, options:
     if isinstance(value, tuple):
         text = st.text_area(label, value="\n".join(value), key=key, help=help_text, height=90)
         return tuple(line.strip() for line in text.splitlines() if line.strip())
+    if rule["kind"] == "text":
+        return st.text_area(label, value=value, key=key, help=help_text, height=120)
     if isinstance(value, int | float):
         return _draw_number(rule, label, help_text, key, value)
     return st.text_input(label, value=value, key=key, help=help_text)

@@ -10,17 +10,20 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from tunesmith.data.chat_templates import CUSTOM, NAMES, TEMPLATES
 from tunesmith.inference.protocol import TokenView
 from tunesmith.services import models, training, xray
 from tunesmith.services.datasets import DatasetSummary
 from tunesmith.training.config import LOSS_ON, TrainConfig
-from tunesmith.ui.figures import show_bytes, show_count
+from tunesmith.ui.figures import show_bytes, show_count, show_duration
 from tunesmith.ui.forms import show_choice
+from tunesmith.ui.frame import go_to
 from tunesmith.ui.messages import describe, guarded
 from tunesmith.ui.session import services, t
-from tunesmith.ui.training_form import present_config, setting_label
+from tunesmith.ui.training_form import present_config, setting_label, start_form_with
 
 BINS = 30
+LENGTHS = [size * 2**power for power in range(11) for size in (32, 48)]  # 32, 48, 64, 96 … 49,152
 STYLE = """<style>
 .xray {font-family: var(--font-mono, monospace); font-size: .86rem; line-height: 1.9; white-space: pre-wrap; overflow-wrap: anywhere}
 .xray span {border-radius: 3px; padding: 1px 0; box-decoration-break: clone}
@@ -41,7 +44,7 @@ def draw_xray(dataset_id: str, summary: DatasetSummary) -> None:
     count = summary.rows[split]
     number = st.number_input(t("dataset.xray_row"), min_value=1, max_value=count, value=1, key=f"xray-row-{dataset_id}")
     with guarded():
-        found = xray.xray_row(services(), dataset_id, split, int(number) - 1, config.model, config.max_seq_length, config.loss_on)
+        found = xray.xray_row(services(), config, split, int(number) - 1)
         _draw_row(found)
     with guarded():
         _draw_set(config)
@@ -50,15 +53,27 @@ def draw_xray(dataset_id: str, summary: DatasetSummary) -> None:
 def _draw_choices(dataset_id: str) -> TrainConfig:
     shown = present_config()
     known = [m.id for m in models.list_models(services()) if m.problem is None]
-    left, middle, right = st.columns(3)
+    left, middle, right, last = st.columns(4)
     model = left.selectbox(t("dataset.xray_model"), known, index=known.index(shown.model) if shown.model in known else 0, key="xray-model")
-    longest = middle.number_input(
-        setting_label("max_seq_length"), min_value=8, max_value=131072, value=shown.max_seq_length, step=8, key="xray-length"
+    longest = middle.select_slider(
+        setting_label("max_seq_length"), sorted({*LENGTHS, shown.max_seq_length}), value=shown.max_seq_length, key="xray-length"
     )
     loss_on = right.selectbox(
         setting_label("loss_on"), LOSS_ON, index=LOSS_ON.index(shown.loss_on), format_func=show_choice, key="xray-loss"
     )
-    return dataclasses.replace(shown, model=model, data=dataset_id, max_seq_length=int(longest), loss_on=loss_on)
+    template = last.selectbox(
+        setting_label("chat_template"), NAMES, index=NAMES.index(shown.chat_template), format_func=show_choice, key="xray-template"
+    )
+    own = shown.custom_template
+    if template == CUSTOM:
+        own = st.text_area(setting_label("custom_template"), value=own or TEMPLATES["plain"], key="xray-own", height=140)
+    chosen = dataclasses.replace(
+        shown, model=model, data=dataset_id, max_seq_length=int(longest), loss_on=loss_on, chat_template=template, custom_template=own
+    )
+    if st.button(t("dataset.xray_use"), icon=":material/arrow_forward:", help=t("dataset.xray_use_help")):
+        start_form_with(chosen)
+        go_to("training", view="new")
+    return chosen
 
 
 def _draw_row(found: xray.RowXray) -> None:
@@ -66,6 +81,8 @@ def _draw_row(found: xray.RowXray) -> None:
         st.warning(t("dataset.xray_nothing"), icon=":material/warning:")
     elif not found.ends:
         st.warning(t("dataset.xray_no_end"), icon=":material/warning:")
+    elif not found.learns_to_end:
+        st.warning(t("dataset.xray_endless"), icon=":material/warning:")
     counts = {name: show_count(count) for name, count in found.counts.items()}
     st.caption(t("dataset.xray_counts", total=show_count(found.total), **counts))
     with st.container(border=True):
@@ -74,6 +91,9 @@ def _draw_row(found: xray.RowXray) -> None:
             f'<span class="{state}">{html.escape(t("dataset.xray_" + state))}</span>  ' for state in ("learned", "context", "cut")
         )
         st.html(f'<div class="xray">{legend}</div>')
+    with st.expander(t("dataset.xray_exact")):
+        st.code(found.text, language=None, wrap_lines=True)
+        st.code(" ".join(str(token.id) for token in found.tokens), language=None, wrap_lines=True)
     if found.total > len(found.tokens):
         st.caption(t("dataset.xray_truncated", n=show_count(len(found.tokens))))
 
@@ -110,12 +130,16 @@ def _draw_set(config: TrainConfig) -> None:
             st.metric(label, value, width="content")
     _draw_histogram(found.lengths, config.max_seq_length)
     if found.memory:
-        st.caption(t("dataset.xray_plan", memory=show_bytes(found.memory.peak_bytes)))
+        words = t("dataset.xray_plan", memory=show_bytes(found.memory.peak_bytes), cut=show_count(found.overlong_rows))
+        if found.seconds_estimate:
+            words = f"{words}, {t('dataset.xray_time', time=show_duration(found.seconds_estimate))}"
+        st.caption(words)
 
 
 def _draw_histogram(lengths: Sequence[int], longest: int) -> None:
     counts, edges = np.histogram(lengths, bins=min(BINS, max(1, len(set(lengths)))))
     states = [t("dataset.xray_overlong") if edge > longest else t("dataset.xray_rows") for edge in edges[1:]]
-    frame = pd.DataFrame({t("dataset.xray_length"): edges[:-1].round().astype(int), t("dataset.xray_rows"): counts, "state": states})
+    length, rows, fate = t("dataset.xray_length"), t("dataset.xray_rows"), t("dataset.xray_fate")
+    frame = pd.DataFrame({length: edges[:-1].round().astype(int), rows: counts, fate: states})
     st.caption(t("dataset.xray_histogram"))
-    st.bar_chart(frame, x=t("dataset.xray_length"), y=t("dataset.xray_rows"), color="state", height=220)
+    st.bar_chart(frame, x=length, y=rows, color=fate, height=220)
