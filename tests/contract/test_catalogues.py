@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tunesmith.data.synthesis import SynthesisRules
 from tunesmith.i18n.catalog import LANGUAGES, field_words, load_catalogue, t
 from tunesmith.inference.sampling import Sampling
 from tunesmith.settings.schema import AppSettings
@@ -19,7 +20,7 @@ from tunesmith.training.config import LoraParameters, TrainConfig
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted([*(ROOT / "src/tunesmith").rglob("*.py"), *(ROOT / "pages").glob("*.py"), ROOT / "app.py"])
 OTHERS = [lang for lang in LANGUAGES if lang != "en"]
-FORMS = (TrainConfig, LoraParameters, AppSettings, Sampling)
+FORMS = (TrainConfig, LoraParameters, AppSettings, Sampling, SynthesisRules)
 PROPER_NAMES = {
     "ChatML", "Alpaca", "Llama 2", "Llama 3", "Qwen", "Gemma", "Mistral", "Phi", "JSON", "CSV", "TSV", "Parquet", "Excel", "Markdown", "JSONL",
 }  # fmt: skip

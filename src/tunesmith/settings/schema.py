@@ -31,6 +31,10 @@ class AppSettings:
         0.0, minimum=0.0, maximum=4096, unit="GB", label="Memory for runs",
         help="The plan before a run warns when it would need more than this. 0: what is free at that moment.",
     )  # fmt: skip
+    endpoint_hosts: tuple[str, ...] = setting(
+        lambda: ("127.0.0.1", "localhost"), label="Allowed endpoint hosts",
+        help="Hosts, one per line, that may be asked to generate or judge data. What is sent there leaves this computer.",
+    )  # fmt: skip
     quiet_hours: str = setting(
         "", label="Quiet hours",
         help="No run is started between these times of day, such as 09:00-18:00; runs that go on are left alone. Empty: none.",

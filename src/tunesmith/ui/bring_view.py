@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import streamlit as st
 
-from tunesmith.ui.import_view import draw_hub, draw_import
+from tunesmith.ui.import_view import draw_hub, draw_import, finish_import
 from tunesmith.ui.messages import guarded
 from tunesmith.ui.samples_view import draw_samples
 from tunesmith.ui.session import t
+from tunesmith.ui.synthesis_view import draw_synthesis
 
-WAYS = {"file": draw_import, "hub": draw_hub, "samples": draw_samples}
+WAYS: dict[str, Callable[[], None]] = {
+    "file": draw_import, "hub": draw_hub, "samples": draw_samples, "generate": lambda: draw_synthesis(finish_import),
+}  # fmt: skip
 
 
 def draw_bring() -> None:

@@ -12,7 +12,7 @@ from tunesmith.data.readers.archives import broken, printable
 from tunesmith.data.readers.cells import cells_row
 from tunesmith.data.readers.json_values import Item
 from tunesmith.data.readers.meter import Meter
-from tunesmith.data.readers.parquet_pages import column_pages
+from tunesmith.data.readers.parquet_pages import Chunk, chunk_pages, column_chunks
 from tunesmith.data.readers.tables import repeated_columns
 from tunesmith.errors import UserError
 
@@ -60,8 +60,9 @@ def _open(file: IO[bytes]) -> Any:
 
 def _items(reader: Any, file: IO[bytes], meter: Meter) -> Iterator[Item]:
     number = 1
-    for index in range(reader.metadata.num_row_groups):
-        rows = _rows_at_once(reader.metadata, index, file, meter)
+    repeated = [reader.metadata.schema.column(index).max_repetition_level > 0 for index in range(reader.metadata.num_columns)]
+    for index, chunks in enumerate(column_chunks(file)):
+        rows = _rows_at_once(chunks, repeated, file, meter)
         for batch in reader.iter_batches(batch_size=rows, row_groups=[index], use_threads=False):
             size = _expanded_bytes(batch)
             meter.add_bytes(size)
@@ -95,18 +96,16 @@ def _row_item(row: Any, number: int, most_bytes: int) -> Item:
         return Problem(number, "", "unreadable_value", {"reason": printable(str(error))})
 
 
-def _rows_at_once(metadata: Any, index: int, file: IO[bytes], meter: Meter) -> int:
+def _rows_at_once(chunks: list[Chunk], repeated: list[bool], file: IO[bytes], meter: Meter) -> int:
     """Return the rows of a batch, by the pages of the row group. Raises UserError `data_needs_too_much_memory`."""
-    group = metadata.row_group(index)
     together = in_lists = 0
-    for number in range(group.num_columns):
-        repeated = metadata.schema.column(number).max_repetition_level > 0
+    for chunk, in_list in zip(chunks, repeated, strict=True):
         largest = 0
-        for page in column_pages(file, group.column(number)):
+        for page in chunk_pages(file, chunk):
             meter.check_time()
             largest = max(largest, page.size_bytes)
-            in_lists += page.values if repeated else 0
-            if page.prefixed and repeated:
+            in_lists += page.values if in_list else 0
+            if page.prefixed and in_list:
                 raise ValueError("DELTA_BYTE_ARRAY in lists")  # it unpacks to more than its pages tell
         together += largest
         if largest > _MOST_PAGE_BYTES or in_lists > _MOST_LIST_VALUES:

@@ -1,6 +1,7 @@
 """What the pages of a Parquet file unpack to, by their own headers: the footer's sizes are what a writer says. Reads no values.
 
-Format: https://parquet.apache.org/docs/file-format/data-pages/ in Thrift's compact protocol.
+The footer is read here too: pyarrow ends the process where the metadata of a column chunk is damaged (its binding of
+`RowGroupMetaData::ColumnChunk` catches no exception). Format: https://github.com/apache/parquet-format in Thrift's compact protocol.
 """
 
 from __future__ import annotations
@@ -9,10 +10,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
+_MOST_FOOTER_BYTES = 8_000_000
 _HEADER_BYTES = 8192
 _MOST_HEADER_BYTES = 1_000_000
 _PREFIXED = 7  # DELTA_BYTE_ARRAY: each value may repeat all of the one before it
 _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 12
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Where the pages of a column lie in the file."""
+
+    start: int
+    end: int
 
 
 @dataclass(frozen=True)
@@ -24,13 +34,32 @@ class Page:
     prefixed: bool
 
 
-def column_pages(file: IO[bytes], column: Any) -> Iterator[Page]:
-    """Yield the pages of a column chunk, told by pyarrow's `ColumnChunkMetaData`. Raises ValueError for broken headers."""
-    start = column.data_page_offset
-    if column.has_dictionary_page and 0 < column.dictionary_page_offset < start:
-        start = column.dictionary_page_offset
-    end = start + column.total_compressed_size
-    while start < end:
+def column_chunks(file: IO[bytes]) -> list[list[Chunk]]:
+    """Return the column chunks of each row group. Raises ValueError for a broken footer, MemoryError for one that is too long."""
+    end = file.seek(0, 2)
+    file.seek(max(0, end - 8))
+    length = int.from_bytes(file.read(4), "little")
+    if length > min(_MOST_FOOTER_BYTES, end - 8):
+        raise MemoryError("footer")
+    file.seek(end - 8 - length)
+    try:
+        footer = _Compact(file.read(length)).struct(0)
+        return [[_chunk(column[3]) for column in group[1]] for group in footer[4]]
+    except (IndexError, KeyError, TypeError) as error:
+        raise ValueError("footer") from error
+
+
+def _chunk(column: dict[int, Any]) -> Chunk:
+    start, dictionary = column[9], column.get(11, 0)
+    if 0 < dictionary < start:
+        start = dictionary
+    return Chunk(start, start + column[7])
+
+
+def chunk_pages(file: IO[bytes], chunk: Chunk) -> Iterator[Page]:
+    """Yield the pages of a column chunk. Raises ValueError for broken headers."""
+    start = chunk.start
+    while start < chunk.end:
         header, size = _read_header(file, start)
         packed, unpacked = header.get(3, -1), header.get(2, -1)
         if not isinstance(packed, int) or not isinstance(unpacked, int) or packed < 0 or unpacked < 0:
@@ -53,7 +82,7 @@ def _read_header(file: IO[bytes], start: int) -> tuple[dict[int, Any], int]:
 
 
 class _Compact:
-    """Reads a Thrift struct into {field number: integer or struct}; what is longer is passed over."""
+    """Reads a Thrift struct into {field number: integer, struct or list}; texts are passed over."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -100,15 +129,16 @@ class _Compact:
             length = 8 if kind == _DOUBLE else self._varint()
             self.at += length
         elif kind in {_LIST, _SET}:
-            self._skip_list(depth)
+            return self._list(depth)
         elif kind == _STRUCT:
             return self.struct(depth + 1)
         else:
             raise ValueError("page header")  # maps and unknown types are in no page header
         return None
 
-    def _skip_list(self, depth: int) -> None:
+    def _list(self, depth: int) -> list[Any]:
         byte = self._byte()
         count = byte >> 4 if byte >> 4 < 15 else self._varint()
-        for _ in range(count):
-            self._value(byte & 0x0F, depth + 1, True)
+        if count > len(self._data):
+            raise IndexError
+        return [self._value(byte & 0x0F, depth + 1, True) for _ in range(count)]

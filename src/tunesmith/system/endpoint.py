@@ -1,0 +1,123 @@
+"""A chat endpoint in OpenAI's form: asked at allowed hosts only, with a key that is read from the environment and never kept."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+import requests
+
+from tunesmith.errors import UserError
+
+MOST_ANSWER_BYTES = 2_000_000
+CONNECT_SECONDS, READ_SECONDS = 10.0, 180.0
+ATTEMPTS = 4
+_AGAIN = {408, 409, 429, 500, 502, 503, 504}
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where to ask: base address such as `http://127.0.0.1:8080/v1`, the model's name there, the variable that holds the key."""
+
+    address: str
+    model: str
+    key_variable: str = ""
+
+    @property
+    def host(self) -> str:
+        """The host of the address."""
+        return urlsplit(self.address).hostname or ""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer and what it cost in tokens, 0 when the endpoint does not say."""
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+
+
+def check_endpoint(endpoint: Endpoint, allowed_hosts: Collection[str]) -> None:
+    """Refuse an address that is none, a host that is not allowed, a key that is not there.
+
+    Raises UserError `endpoint_address_wrong`, `endpoint_host_not_allowed`, `endpoint_key_missing`.
+    """
+    try:
+        parts = urlsplit(endpoint.address)
+        wrong = parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None or (parts.port or 1) < 1
+    except ValueError:
+        wrong = True
+    if wrong:
+        raise UserError("endpoint_address_wrong", address=endpoint.address[:200])
+    if endpoint.host not in {host.strip().lower() for host in allowed_hosts}:
+        raise UserError("endpoint_host_not_allowed", host=endpoint.host, allowed=", ".join(allowed_hosts) or "-")
+    if endpoint.key_variable and not os.environ.get(endpoint.key_variable):
+        raise UserError("endpoint_key_missing", variable=endpoint.key_variable)
+
+
+class EndpointClient:
+    """Asks one endpoint; the connection is kept open between questions."""
+
+    def __init__(self, endpoint: Endpoint, allowed_hosts: Collection[str], wait_seconds: float = 1.0) -> None:
+        check_endpoint(endpoint, allowed_hosts)
+        self._endpoint = endpoint
+        self._wait_seconds = wait_seconds
+        self._session = requests.Session()
+        self._session.trust_env = False  # no proxy and no .netrc: the key goes to the allowed host only
+
+    def ask(self, messages: Sequence[dict[str, str]], temperature: float, max_tokens: int) -> Reply:
+        """Return an answer; a busy or broken endpoint is asked again, four times in all.
+
+        Raises UserError `endpoint_unreachable`, `endpoint_refused`, `endpoint_redirects`, `endpoint_bad_answer`.
+        """
+        body = {"model": self._endpoint.model, "messages": list(messages), "temperature": temperature, "max_tokens": max_tokens}
+        for attempt in range(ATTEMPTS):
+            try:
+                status, content = self._post(body)
+            except requests.RequestException as error:
+                if attempt + 1 == ATTEMPTS:
+                    reason = type(error).__name__
+                    raise UserError("endpoint_unreachable", address=self._endpoint.address, reason=reason) from error
+            else:
+                if status == 200:
+                    return self._read(content)
+                if status not in _AGAIN or attempt + 1 == ATTEMPTS:
+                    raise self._refusal(status, content)
+            time.sleep(self._wait_seconds * 2**attempt)
+        raise AssertionError  # the last attempt returned or raised
+
+    def _post(self, body: dict[str, Any]) -> tuple[int, bytes]:
+        key = os.environ.get(self._endpoint.key_variable, "") if self._endpoint.key_variable else ""
+        address = self._endpoint.address.rstrip("/")
+        address = address if address.endswith("/chat/completions") else f"{address}/chat/completions"
+        with self._session.post(
+            address, json=body, headers={"Authorization": f"Bearer {key}"} if key else {}, timeout=(CONNECT_SECONDS, READ_SECONDS),
+            allow_redirects=False, stream=True,
+        ) as answer:  # fmt: skip
+            content = b""
+            for chunk in answer.iter_content(65_536):
+                content += chunk
+                if len(content) > MOST_ANSWER_BYTES:
+                    raise UserError("endpoint_bad_answer", address=self._endpoint.address, reason=f"> {MOST_ANSWER_BYTES} bytes")
+            return answer.status_code, content
+
+    def _refusal(self, status: int, content: bytes) -> UserError:
+        if 300 <= status < 400:
+            return UserError("endpoint_redirects", address=self._endpoint.address, status=status)
+        reason = " ".join(content[:300].decode("utf-8", "replace").split())
+        return UserError("endpoint_refused", address=self._endpoint.address, status=status, reason=reason or "-")
+
+    def _read(self, content: bytes) -> Reply:
+        try:
+            answer = orjson.loads(content)
+            usage = answer.get("usage") or {}
+            text = answer["choices"][0]["message"]["content"]
+            return Reply(str(text or ""), int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0))
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise UserError("endpoint_bad_answer", address=self._endpoint.address, reason=type(error).__name__) from error
