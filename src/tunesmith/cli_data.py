@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,10 +13,13 @@ from typing import Annotated, Any
 import orjson
 import typer
 
+from tunesmith.data.synthesis import SynthesisRules
 from tunesmith.errors import UserError
 from tunesmith.i18n.catalog import error_words, problem_words, t
-from tunesmith.services import context, dataset_versions, datasets
+from tunesmith.jobs.generation import Generation
+from tunesmith.services import context, dataset_versions, datasets, synthesis
 from tunesmith.services.context import Services
+from tunesmith.system.endpoint import Endpoint
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Look at, bring, clean and divide data sets.")
 Json = Annotated[bool, typer.Option("--json", help="Report as JSON.")]
@@ -24,6 +28,7 @@ Kind = Annotated[str, typer.Option(help="What the rows are, when their column na
 Columns = Annotated[list[str] | None, typer.Option("--column", help="role=column, once per role: --column prompt=question.")]
 Dataset = Annotated[str, typer.Argument(help="Data set id.")]
 SHOWN_PROBLEMS = 20
+POLL_SECONDS = 0.25
 
 
 @app.callback()
@@ -171,3 +176,46 @@ def clean(
     with _services() as services:
         dataset_versions.clean(services, dataset, drop or [], normalise or [], progress=_progress(json))
         _tell(services, dataset, json)
+
+
+@app.command()
+def generate(
+    source: Annotated[Path, typer.Argument(help="A text or Markdown file; with --seeds, one seed per line.")],
+    kind: Annotated[str, typer.Option(help="qa, instruction, chat, summary or preference.")] = "qa",
+    count: Annotated[int, typer.Option(help="Rows wanted.")] = 50,
+    name: Annotated[str, typer.Option(help="How the data set is called.")] = "",
+    seeds: Annotated[bool, typer.Option("--seeds", help="Each line of the file is a seed.")] = False,
+    endpoint: Annotated[str, typer.Option(help="Address of a chat endpoint, such as http://127.0.0.1:8080/v1.")] = "",
+    model: Annotated[str, typer.Option(help="The model's name at the endpoint, or a local model's id.")] = "demo",
+    key: Annotated[str, typer.Option(help="Name of the environment variable that holds the endpoint's key.")] = "",
+    tests: Annotated[str, typer.Option(help="A data set whose held-out rows must not be asked.")] = "",
+    json: Json = False,
+) -> None:
+    """Let a model write rows from a document or from seeds, and keep them as a data set; Ctrl-C ends it, the rows stay."""
+    if not source.is_file():
+        raise UserError("file_missing", file=str(source))
+    sources = synthesis.sources_of(source.read_text(encoding="utf-8", errors="replace"), as_document=not seeds)
+    with _services() as services:
+        asked = Endpoint(endpoint, model, key) if endpoint else None
+        rules = SynthesisRules(kind=kind, count=count)
+        started = synthesis.start(services, rules, sources, endpoint=asked, model_id=model, tests=tests)
+        found = _follow(services, started, json)
+        if found.error:
+            raise found.error
+        made = synthesis.keep(services, started, name or f"{kind}-{source.stem}")
+        _tell(services, made, json)
+
+
+def _follow(services: Services, generation_id: str, quiet: bool) -> Generation:
+    shown = -1
+    try:
+        while (found := synthesis.find_generation(services, generation_id)).status == "running":
+            if not quiet and found.accepted != shown:
+                shown = found.accepted
+                typer.echo(f"{shown}/{found.wanted} rows, {sum(found.rejected.values())} refused", err=True)
+            time.sleep(POLL_SECONDS)
+    except KeyboardInterrupt:
+        synthesis.cancel(services, generation_id)
+        while (found := synthesis.find_generation(services, generation_id)).status == "running":
+            time.sleep(POLL_SECONDS)
+    return found

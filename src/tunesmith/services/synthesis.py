@@ -55,7 +55,6 @@ def start(
 
     Raises UserError `setting_…`, `synthesis_no_source`, `endpoint_…`, `model_…`, `dataset_unknown`.
     """
-    s.require_writable()
     check_values(rules)
     if not sources or len(sources) > MOST_SOURCES:
         raise UserError("synthesis_no_source", most=MOST_SOURCES)
@@ -95,7 +94,6 @@ def cancel(s: Services, generation_id: str) -> None:
 
 def resume(s: Services, generation_id: str) -> None:
     """Let a generation go on where it stood. Raises UserError `generation_unknown`, `generation_running`, `endpoint_…`."""
-    s.require_writable()
     found = find_generation(s, generation_id)
     endpoint = found.request.get("endpoint")
     if endpoint:
@@ -105,7 +103,6 @@ def resume(s: Services, generation_id: str) -> None:
 
 def delete(s: Services, generation_id: str) -> None:
     """Delete a generation and its rows. Raises UserError `generation_unknown`, `generation_running`."""
-    s.require_writable()
     GenerationStore(s.data_dir).delete(generation_id)
 
 
