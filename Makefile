@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PORT ?=
 BENCH ?= demo
-TESTS := tests/unit tests/contract tests/ui tests/mlx tests/jobs tests/e2e  # fast ones first
+TESTS := tests/unit tests/contract tests/fuzz tests/ui tests/mlx tests/jobs tests/e2e  # fast ones first
 
 .PHONY: run test test-all check bench demo-model clean
 

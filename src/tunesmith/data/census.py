@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import orjson
 
-from tunesmith.data.formats import Problem, Row, methods_of, row_kind
+from tunesmith.data.formats import KINDS, Problem, Row, methods_of, row_kind
 from tunesmith.data.library import SPLITS
+from tunesmith.data.plain_lines import Verdict
 from tunesmith.data.row_files import read_splits
 from tunesmith.data.validation import check_row
 
@@ -40,6 +41,15 @@ class Census:
         self.kinds[kind] += 1
         self._lengths.append(len(line) if line.isascii() else len(line.decode("utf-8", "replace")))
         self._hashes.append(hash(line))
+
+    def note_range(self, split: str, verdict: Verdict) -> None:
+        """Count a range of plain rows."""
+        self.rows[split] += verdict.lines
+        self.kinds.update(verdict.kinds)
+        self._lengths.frombytes(verdict.lengths)
+        self._hashes.frombytes(verdict.hashes)
+        for kind in verdict.kinds:
+            self.columns.update(dict.fromkeys(KINDS[kind].columns))
 
     def note_columns(self, value: Mapping[str, Any]) -> None:
         """Remember the names of a source row's columns in the order in which they come."""

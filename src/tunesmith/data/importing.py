@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tunesmith.data.census import Census
 from tunesmith.data.formats import Problem, Row
+from tunesmith.data.line_ranges import find_ranges, range_items
 from tunesmith.data.readers.hub import hub_rows
 from tunesmith.data.readers.source import Budget, Source, inspect_source, iterate_rows
 from tunesmith.data.row_kinds import ColumnMapping, canonical_row, suggest_mapping
@@ -64,28 +64,47 @@ def import_source(work: Work, target: Path) -> dict[str, Any]:
 
     Raises UserError `data_no_usable_rows`, `data_…`, `archive_…`.
     """
-    return import_items(iterate_rows(work.path, work.budget, work.progress), work, target, _origin(inspect_source(work.path)))
+    source = inspect_source(work.path)
+    ranges = [] if work.mapping else find_ranges(work.path, source, work.budget.field_bytes)
+
+    def read(writer: VersionWriter) -> Items:
+        if ranges:
+            return range_items(work.path, next(iter(source.files)), ranges, writer, work.budget, work.progress)
+        return iterate_rows(work.path, work.budget, work.progress)
+
+    return import_items(read, work, target, _origin(source))
 
 
 def import_hub(work: Work, target: Path, name: str) -> dict[str, Any]:
     """Write the usable rows of a hub's data set, `owner/name` or `owner/name:config`. Raises UserError `hub_…`, `data_…`."""
     origin = {"format": "hub", "encoding": "", "name": name}
-    return import_items(hub_rows(name, work.path, work.budget, work.progress), work, target, origin)
+    return import_items(lambda _writer: hub_rows(name, work.path, work.budget, work.progress), work, target, origin)
 
 
-def import_items(items: Items, work: Work, target: Path, origin: dict[str, Any]) -> dict[str, Any]:
+def import_items(read: Callable[[VersionWriter], Items], work: Work, target: Path, origin: dict[str, Any]) -> dict[str, Any]:
     """Write usable rows as a version into an empty folder; return the version's record. Raises UserError `data_no_usable_rows`."""
-    with VersionWriter(target) as writer, ThreadPoolExecutor(1) as thread:
-        sha256_in = thread.submit(hash_file, work.path) if work.path.exists() else None
-        for split, _, kind, value in _canonical(items, work.mapping, writer.census):
+    with VersionWriter(target) as writer:
+        for split, _, kind, value in _canonical(read(writer), work.mapping, writer.census):
             if value is not None:
                 writer.add(split, value, kind)
     census = writer.census.as_record()
     if not census["rows"]:
         raise _nothing_usable(work.path.name, census)
     settings = {"file": work.path.name, **origin, "mapping": work.mapping.as_record() if work.mapping else None}
-    sha256 = sha256_in.result() if sha256_in else ""
-    return {"step": "import", "settings": settings, "sha256_in": sha256, "sha256_out": writer.hashes(), "census": census}
+    return {
+        "step": "import",
+        "settings": settings,
+        "sha256_in": _hash_source(work.path, writer),
+        "sha256_out": writer.hashes(),
+        "census": census,
+    }
+
+
+def _hash_source(path: Path, writer: VersionWriter) -> str:
+    """Return the source's SHA-256; that of a file that was copied whole is known."""
+    if path.is_file() and (known := writer.hash_if_copied(path.stat().st_size)):
+        return known
+    return hash_file(path) if path.exists() else ""
 
 
 def _origin(source: Source) -> dict[str, Any]:

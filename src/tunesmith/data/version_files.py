@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -14,8 +15,10 @@ import orjson
 from tunesmith.data.census import Census
 from tunesmith.data.formats import row_kind
 from tunesmith.data.library import find_splits
+from tunesmith.data.plain_lines import Verdict
 
 _BLOCK_ROWS = 512
+_WAITING_BLOCKS = 16
 
 
 class VersionWriter:
@@ -37,9 +40,25 @@ class VersionWriter:
         """Write a row. Raises OSError when the disk is full."""
         line = orjson.dumps(value)
         self.census.note_row(split, kind or row_kind(value), line)
+        self._split(split).add(line)
+
+    def add_range(self, split: str, path: Path, begin: int, end: int, verdict: Verdict) -> None:
+        """Take over a range of a file whose lines are plain rows."""
+        self.census.note_range(split, verdict)
+        if verdict.text is None:
+            self._split(split).copy(path, begin, end)
+        else:
+            self._split(split).add_text(verdict.text)
+
+    def hash_if_copied(self, size_bytes: int) -> str:
+        """Return the hash of a file of that size if copied ranges are all that was written, else nothing."""
+        (split, *more) = self._splits.values() or [None]
+        return split.digest.hexdigest() if split and not more and split.copied_bytes == split.written_bytes == size_bytes else ""
+
+    def _split(self, split: str) -> _SplitWriter:
         if split not in self._splits:
             self._splits[split] = _SplitWriter(self._folder / f"{split}.jsonl")
-        self._splits[split].add(line)
+        return self._splits[split]
 
     def hashes(self) -> dict[str, str]:
         """Return each split's SHA-256 once all is written."""
@@ -47,29 +66,52 @@ class VersionWriter:
 
 
 class _SplitWriter:
-    """Writes and hashes blocks in a thread of its own, which needs no interpreter; at most one block waits."""
+    """Writes and hashes blocks in a thread of its own, which needs no interpreter; at most 16 blocks wait."""
 
     def __init__(self, path: Path) -> None:
         self._file: IO[bytes] = path.open("wb", buffering=0)
         self._held: list[bytes] = []
         self._thread = ThreadPoolExecutor(1)
-        self._writing: Future[None] | None = None
+        self._writing: deque[Future[None]] = deque()
         self.digest = hashlib.sha256()
+        self.copied_bytes = self.written_bytes = 0
 
     def add(self, line: bytes) -> None:
         self._held.append(line)
         if len(self._held) >= _BLOCK_ROWS:
             self._flush()
 
+    def add_text(self, text: bytes) -> None:
+        """Let the thread write whole lines."""
+        if self._held:
+            self._flush()
+        self._submit(lambda: self._write(text))
+
+    def copy(self, path: Path, begin: int, end: int) -> None:
+        """Let the thread copy a range of a file."""
+        if self._held:
+            self._flush()
+        self.copied_bytes += end - begin
+        self._submit(lambda: self._copy(path, begin, end))
+
+    def _copy(self, path: Path, begin: int, end: int) -> None:
+        with path.open("rb") as file:
+            file.seek(begin)
+            self._write(file.read(end - begin))
+
     def _flush(self) -> None:
         block = b"\n".join([*self._held, b""])
         self._held.clear()
-        if self._writing:
-            self._writing.result()
-        self._writing = self._thread.submit(self._write, block)
+        self._submit(lambda: self._write(block))
+
+    def _submit(self, work: Callable[[], None]) -> None:
+        if len(self._writing) >= _WAITING_BLOCKS:
+            self._writing.popleft().result()
+        self._writing.append(self._thread.submit(work))
 
     def _write(self, block: bytes) -> None:
         self.digest.update(block)
+        self.written_bytes += len(block)
         left = memoryview(block)
         while left:
             left = left[self._file.write(left) :]
@@ -78,8 +120,8 @@ class _SplitWriter:
         try:
             if self._held:
                 self._flush()
-            if self._writing:
-                self._writing.result()
+            while self._writing:
+                self._writing.popleft().result()
         finally:
             self._thread.shutdown()
             self._file.close()

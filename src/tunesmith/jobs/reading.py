@@ -35,8 +35,9 @@ def ask_reader(
         "op": operation, "path": str(path), "target": str(target or ""), "mapping": mapping, "settings": settings, "budget": limits,
         "memory_bytes": MEMORY_BYTES,
     }  # fmt: skip
+    own = {**worker_environment(os.environ), "PYTHONHASHSEED": "0", **(environment or {})}  # one hash of a row in all its processes
     child = subprocess.Popen(
-        [sys.executable, "-m", "tunesmith.data.reading_process"], env={**worker_environment(os.environ), **(environment or {})},
+        [sys.executable, "-m", "tunesmith.data.reading_process"], env=own,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     watchdog = threading.Timer(limits["seconds"] + GRACE_SECONDS, child.kill)

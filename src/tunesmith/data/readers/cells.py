@@ -8,10 +8,14 @@ from decimal import Decimal
 from typing import Any
 
 from tunesmith.data.formats import Problem, Row
-from tunesmith.data.readers.json_values import MOST_NESTED, SURROGATE, Item, find_text
+from tunesmith.data.readers.json_values import MOST_NESTED, Item, find_text
 
 
 class _BrokenTextError(Exception):
+    pass
+
+
+class _ControlCharacterError(Exception):
     pass
 
 
@@ -27,20 +31,22 @@ def cells_row(number: int, cells: dict[str, Any], most_bytes: int) -> Item:
             value = _plain(cell, 1)
         except _BrokenTextError:
             return Problem(number, name[:200], "broken_text")
+        except _ControlCharacterError:
+            return Problem(number, find_text({name: cell}, "\0") or name[:200], "control_character", {"found": "U+0000"})
         except _TooDeepError:
             return Problem(number, name[:200], "too_deeply_nested", {"most": MOST_NESTED})
         if size_bytes(value, most_bytes) > most_bytes:
             return Problem(number, name[:200], "field_too_long", {"size_bytes": size_bytes(value), "most_bytes": most_bytes})
         plain[name] = value
-    if field := find_text(plain, "\0"):
-        return Problem(number, field, "control_character", {"found": "U+0000"})
-    if field := find_text(plain, SURROGATE):
-        return Problem(number, field, "broken_text")
     return Row(number, plain)
 
 
 def _plain(value: Any, depth: int) -> Any:
-    if value is None or isinstance(value, str | bool):
+    if isinstance(value, str):
+        if "\0" in value:
+            raise _ControlCharacterError
+        return value
+    if value is None or isinstance(value, bool):
         return value
     if isinstance(value, dict | list):
         return _plain_parts(value, depth)
@@ -50,7 +56,7 @@ def _plain(value: Any, depth: int) -> Any:
         return _finite(value)
     if isinstance(value, bytes):
         try:
-            return value.decode("utf-8")
+            return _plain(value.decode("utf-8"), depth)
         except UnicodeDecodeError as error:
             raise _BrokenTextError from error
     if isinstance(value, timedelta):

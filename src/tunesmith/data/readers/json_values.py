@@ -18,7 +18,7 @@ _MOST_PATH = 200  # characters of a field's name that are told
 Item = Row | Problem
 STRING = rb'"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"'
 STRUCTURE = re.compile(STRING + rb'|[\[{\]}"]')  # a lone quote is a string that does not end in its line
-SURROGATE = re.compile("[\ud800-\udfff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class _NotANumberError(ValueError):
@@ -87,7 +87,7 @@ def explain(raw: bytes, line: int, error: orjson.JSONDecodeError) -> Problem:
         return Problem(line, "", "not_a_number", {"found": str(refused)[:40]})
     except (ValueError, RecursionError):
         return Problem(at, "", "not_json", {"column": error.colno})
-    field = find_text(value, SURROGATE)
+    field = find_text(value, _SURROGATE)
     return Problem(line, field, "broken_text") if field is not None else Problem(at, "", "not_json", {"column": error.colno})
 
 

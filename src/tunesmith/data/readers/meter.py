@@ -25,6 +25,7 @@ class Meter:
         self.budget = budget
         self.file = file
         self.bytes = 0
+        self.rows = 0
         self.paused_seconds = 0.0
         self._began = time.perf_counter()
 
@@ -39,6 +40,12 @@ class Meter:
         """Raise UserError `data_too_slow` when the reading has taken longer than its budget."""
         if time.perf_counter() - self._began - self.paused_seconds > self.budget.seconds:
             raise UserError("data_too_slow", file=self.file, seconds=self.budget.seconds)
+
+    def add_rows(self, count: int) -> None:
+        """Count rows and problems. Raises UserError `data_too_many_rows`."""
+        self.rows += count
+        if self.rows > self.budget.rows:
+            raise self.refuse_more_rows()
 
     def refuse_more_rows(self) -> UserError:
         """Return the UserError `data_too_many_rows`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import IO, Any
 
 from tunesmith.data.formats import Problem
@@ -12,7 +13,7 @@ from tunesmith.data.readers.archives import broken, printable
 from tunesmith.data.readers.cells import cells_row
 from tunesmith.data.readers.json_values import Item
 from tunesmith.data.readers.meter import Meter
-from tunesmith.data.readers.parquet_pages import Chunk, chunk_pages, column_chunks
+from tunesmith.data.readers.parquet_pages import Chunk, chunk_pages, column_chunks, longest_text
 from tunesmith.data.readers.tables import repeated_columns
 from tunesmith.errors import UserError
 
@@ -34,7 +35,7 @@ def parquet_rows(file: IO[bytes], meter: Meter, advance: Callable[[float], None]
     `data_too_slow`.
     """
     with _parquet_errors(meter.file):
-        reader = _open(file)
+        reader = _open(file, [])
         total = reader.metadata.num_rows
     if not total:
         raise UserError("data_file_empty", file=meter.file)
@@ -49,25 +50,57 @@ def parquet_rows(file: IO[bytes], meter: Meter, advance: Callable[[float], None]
                 advance(min(1.0, item.line / total))
 
 
-def _open(file: IO[bytes]) -> Any:
+def _open(file: IO[bytes], repeating: list[str]) -> Any:
+    """Open a file. The texts of repeating columns are held once each: pyarrow gives numbers and a dictionary of them."""
     parquet: Any = importlib.import_module("pyarrow.parquet")
     limits = {"thrift_container_size_limit": _FOOTER_LISTS, "thrift_string_size_limit": _FOOTER_STRINGS}
-    schema = parquet.ParquetFile(file, **limits).metadata.schema
-    leaves = [schema.column(index) for index in range(len(schema))]
-    texts = [leaf.path for leaf in leaves if leaf.max_repetition_level and leaf.physical_type == "BYTE_ARRAY"]
-    return parquet.ParquetFile(file, read_dictionary=texts, **limits)  # a text that is repeated in lists is held once
+    return parquet.ParquetFile(file, read_dictionary=repeating, **limits)
 
 
 def _items(reader: Any, file: IO[bytes], meter: Meter) -> Iterator[Item]:
     number = 1
-    repeated = [reader.metadata.schema.column(index).max_repetition_level > 0 for index in range(reader.metadata.num_columns)]
+    schema = reader.metadata.schema
+    columns = [schema.column(index) for index in range(len(schema))]
     for index, chunks in enumerate(column_chunks(file)):
-        rows = _rows_at_once(chunks, repeated, file, meter)
-        for batch in reader.iter_batches(batch_size=rows, row_groups=[index], use_threads=False):
-            size = _expanded_bytes(batch)
+        sizes = [_look_at(chunk, column, file, meter) for chunk, column in zip(chunks, columns, strict=True)]
+        repeating = [column.path for column, size in zip(columns, sizes, strict=True) if size.repeated_bytes > _BATCH_BYTES]
+        rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(1, sum(size.largest_page_bytes for size in sizes))))
+        group_reader = _open(file, repeating) if repeating else reader
+        for batch in group_reader.iter_batches(batch_size=rows, row_groups=[index], use_threads=False):
+            size = _expanded_bytes(batch) if repeating else max(int(batch.nbytes), 8 * len(batch) * len(columns))
             meter.add_bytes(size)
             yield from _batch_items(batch, number, size, meter.budget.field_bytes)
             number += len(batch)
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """What a column chunk needs: its largest page, and its texts in lists if each were as long as the longest that is repeated."""
+
+    largest_page_bytes: int
+    repeated_bytes: int
+
+
+def _look_at(chunk: Chunk, column: Any, file: IO[bytes], meter: Meter) -> _Sizes:
+    """Read the headers of a column chunk's pages. Raises UserError `data_needs_too_much_memory`, `data_too_slow`."""
+    in_list = column.max_repetition_level > 0
+    largest = total = values = indices = longest = 0
+    for page in chunk_pages(file, chunk):
+        meter.check_time()
+        largest = max(largest, page.size_bytes)
+        total += page.size_bytes
+        values += page.values
+        if largest > _MOST_PAGE_BYTES or (in_list and values > _MOST_LIST_VALUES):
+            raise UserError("data_needs_too_much_memory", file=meter.file)
+        if in_list and page.kind == "prefixed":
+            raise ValueError("DELTA_BYTE_ARRAY in lists")  # it unpacks to more than its pages tell
+        if in_list and page.kind == "dictionary" and column.physical_type == "BYTE_ARRAY":
+            longest = max(longest, longest_text(file, chunk, page))
+        indices += page.values if page.kind == "indices" else 0
+    repeated = indices * longest
+    if repeated > _BATCH_BYTES and total > _MOST_PAGE_BYTES:  # the dictionary takes in all the other texts
+        raise UserError("data_needs_too_much_memory", file=meter.file)
+    return _Sizes(largest, repeated)
 
 
 def _batch_items(batch: Any, first: int, size: int, most_bytes: int) -> Iterator[Item]:
@@ -94,23 +127,6 @@ def _row_item(row: Any, number: int, most_bytes: int) -> Item:
         return Problem(number, "", "broken_text")
     except (ValueError, OverflowError) as error:
         return Problem(number, "", "unreadable_value", {"reason": printable(str(error))})
-
-
-def _rows_at_once(chunks: list[Chunk], repeated: list[bool], file: IO[bytes], meter: Meter) -> int:
-    """Return the rows of a batch, by the pages of the row group. Raises UserError `data_needs_too_much_memory`."""
-    together = in_lists = 0
-    for chunk, in_list in zip(chunks, repeated, strict=True):
-        largest = 0
-        for page in chunk_pages(file, chunk):
-            meter.check_time()
-            largest = max(largest, page.size_bytes)
-            in_lists += page.values if in_list else 0
-            if page.prefixed and in_list:
-                raise ValueError("DELTA_BYTE_ARRAY in lists")  # it unpacks to more than its pages tell
-        together += largest
-        if largest > _MOST_PAGE_BYTES or in_lists > _MOST_LIST_VALUES:
-            raise UserError("data_needs_too_much_memory", file=meter.file)
-    return max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(1, together)))
 
 
 def _expanded_bytes(batch: Any) -> int:

@@ -6,6 +6,7 @@ The footer is read here too: pyarrow ends the process where the metadata of a co
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any
@@ -13,8 +14,20 @@ from typing import IO, Any
 _MOST_FOOTER_BYTES = 8_000_000
 _HEADER_BYTES = 8192
 _MOST_HEADER_BYTES = 1_000_000
-_PREFIXED = 7  # DELTA_BYTE_ARRAY: each value may repeat all of the one before it
+_KINDS = {2: "indices", 8: "indices", 7: "prefixed"}  # encodings PLAIN_DICTIONARY, RLE_DICTIONARY, DELTA_BYTE_ARRAY
+_CODECS = {0: "", 1: "snappy", 2: "gzip", 4: "brotli", 6: "zstd", 7: "lz4_raw"}
 _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 12
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page's place and size in the file, its size in memory and its number of values."""
+
+    start: int
+    packed_bytes: int
+    size_bytes: int
+    values: int
+    kind: str  # "dictionary", "indices" into it, "prefixed" by the value before, "plain" and all others
 
 
 @dataclass(frozen=True)
@@ -23,15 +36,7 @@ class Chunk:
 
     start: int
     end: int
-
-
-@dataclass(frozen=True)
-class Page:
-    """A page's size in memory and its number of values."""
-
-    size_bytes: int
-    values: int
-    prefixed: bool
+    codec: str
 
 
 def column_chunks(file: IO[bytes]) -> list[list[Chunk]]:
@@ -53,7 +58,7 @@ def _chunk(column: dict[int, Any]) -> Chunk:
     start, dictionary = column[9], column.get(11, 0)
     if 0 < dictionary < start:
         start = dictionary
-    return Chunk(start, start + column[7])
+    return Chunk(start, start + column[7], _CODECS.get(column[4], "unknown"))
 
 
 def chunk_pages(file: IO[bytes], chunk: Chunk) -> Iterator[Page]:
@@ -65,9 +70,26 @@ def chunk_pages(file: IO[bytes], chunk: Chunk) -> Iterator[Page]:
         if not isinstance(packed, int) or not isinstance(unpacked, int) or packed < 0 or unpacked < 0:
             raise ValueError("page header")
         body = header.get(5) or header.get(8) or header.get(7) or {}
-        encoding = body.get(4 if 8 in header else 2)
-        yield Page(unpacked, max(0, body.get(1, 0)), encoding == _PREFIXED)
+        kind = "dictionary" if 7 in header else _KINDS.get(body.get(4 if 8 in header else 2, -1), "plain")
+        yield Page(start + size, packed, unpacked, max(0, body.get(1, 0)), kind)
         start += size + packed
+
+
+def longest_text(file: IO[bytes], chunk: Chunk, page: Page) -> int:
+    """Return the bytes of the longest text in a dictionary's page; the page's own size where it cannot be told."""
+    if chunk.codec == "unknown":
+        return page.size_bytes
+    file.seek(page.start)
+    data = file.read(page.packed_bytes)
+    if chunk.codec:
+        arrow: Any = importlib.import_module("pyarrow")
+        data = arrow.decompress(data, decompressed_size=page.size_bytes, codec=chunk.codec, asbytes=True)
+    longest = at = 0
+    while at < len(data):
+        length = int.from_bytes(data[at : at + 4], "little")
+        longest = max(longest, length)
+        at += 4 + length
+    return longest
 
 
 def _read_header(file: IO[bytes], start: int) -> tuple[dict[int, Any], int]:

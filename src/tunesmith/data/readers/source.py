@@ -79,21 +79,19 @@ def iterate_rows(path: Path, budget: Budget = _DEFAULT_BUDGET, progress: Progres
     members = find_members(path, budget.bytes)
     meter = Meter(budget, path.name)
     total = sum(member.size_bytes for member in members)
-    done = count = 0
+    done = 0
     for member in members:
         meter.file = member.name
         report = _report(progress, done, member.size_bytes, total) if progress else None
         for pair in _member_rows(member, meter, report):
-            count += 1
-            if count > budget.rows:
-                raise meter.refuse_more_rows()
+            meter.add_rows(1)
             given = time.perf_counter()
             yield pair
             meter.paused_seconds += time.perf_counter() - given
         done += member.size_bytes
         if progress:
             progress(done, total)
-    if not count:
+    if not meter.rows:
         raise UserError("data_file_empty", file=path.name)
 
 
