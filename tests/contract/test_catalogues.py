@@ -22,7 +22,7 @@ SOURCES = sorted([*(ROOT / "src/tunesmith").rglob("*.py"), *(ROOT / "pages").glo
 OTHERS = [lang for lang in LANGUAGES if lang != "en"]
 FORMS = (TrainConfig, LoraParameters, AppSettings, Sampling, SynthesisRules)
 PROPER_NAMES = {
-    "ChatML", "Alpaca", "Llama 2", "Llama 3", "Qwen", "Gemma", "Mistral", "Phi", "JSON", "CSV", "TSV", "Parquet", "Excel", "Markdown", "JSONL",
+    "ChatML", "Alpaca", "Llama 2", "Llama 3", "Qwen", "Gemma", "Mistral", "Phi", "JSON", "CSV", "TSV", "Parquet", "Excel", "Markdown",
 }  # fmt: skip
 JAPANESE = re.compile(r"[぀-ヿ一-鿿]")
 

@@ -11,6 +11,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -138,5 +139,6 @@ def test_the_table_in_the_guide_is_this_one() -> None:
     guide = (ROOT / "docs/data.md").read_text(encoding="utf-8")
     (header,) = [line for line in guide.splitlines() if line.startswith("| Format |")]
     assert [cell.strip(" `") for cell in header.strip("|").split("|")][1:] == list(KINDS)
-    listed = [line.strip("|").split("|")[0].strip() for line in guide.split(header)[1].splitlines()[2:] if line.startswith("|")]
+    table = takewhile(lambda line: line.startswith("|"), guide.split(header)[1].splitlines()[2:])
+    listed = [line.strip("|").split("|")[0].strip() for line in table]
     assert listed == list(FORMATS)

@@ -67,7 +67,8 @@ class Census:
 
     def as_record(self) -> dict[str, Any]:
         """Return plain values; lengths in characters of JSON, `duplicates` counts rows that repeat an earlier one exactly."""
-        repeated = len(self._hashes) - len(np.unique(np.frombuffer(self._hashes, dtype=np.int64))) if self._hashes else 0
+        ordered = np.sort(np.array(self._hashes, dtype=np.int64))
+        repeated = int(np.count_nonzero(ordered[1:] == ordered[:-1]))
         return {
             "rows": {name: self.rows[name] for name in SPLITS if name in self.rows}, "kinds": dict(self.kinds.most_common()),
             "methods": list(methods_of(list(self.kinds))), "columns": list(self.columns), "problems": self.problems,

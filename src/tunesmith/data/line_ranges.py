@@ -18,7 +18,7 @@ from tunesmith.data.readers.source import Source
 from tunesmith.data.version_files import VersionWriter
 from tunesmith.errors import UserError
 
-RANGE_BYTES = 4_000_000
+RANGE_BYTES = 1_000_000
 PARALLEL_BYTES = 32_000_000
 MOST_PROCESSES = 8
 Items = Iterator[tuple[str, Row | Problem]]
@@ -69,13 +69,13 @@ def _judge(path: Path, ranges: list[tuple[int, int]]) -> Iterator[tuple[tuple[in
     if ranges[-1][1] < PARALLEL_BYTES:
         yield from ((pair, check_range(path, *pair)) for pair in ranges)
         return
-    processes = min(MOST_PROCESSES, os.cpu_count() or 1)
+    processes = 2
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
         waiting: deque[tuple[tuple[int, int], Future[Verdict]]] = deque()
         for pair in ranges:
             waiting.append((pair, pool.submit(check_range, path, *pair)))
-            if len(waiting) > 3 * processes:
+            if len(waiting) > 8 * processes:
                 done, verdict = waiting.popleft()
                 yield done, verdict.result()
         for done, verdict in waiting:

@@ -64,7 +64,7 @@ class Verdict:
 
 def check_range(path: Path, begin: int, end: int) -> Verdict:
     """Judge the lines between two byte offsets, which lie behind line ends."""
-    with path.open("rb") as file:
+    with path.open("rb", buffering=0) as file:
         file.seek(begin)
         data = file.read(end - begin)
     lines = data.split(b"\n")
@@ -72,39 +72,49 @@ def check_range(path: Path, begin: int, end: int) -> Verdict:
         return Verdict(len(lines) + 1)
     if b"\\u0000" in data:
         return Verdict(len(lines))
-    kinds, written = [], []
+    kinds: Counter[str] = Counter()
+    written: list[bytes] = []
+    kind = ""
     for line in lines:
-        kind, text = plain_row(line)
+        text = kind and _written_anew(kind, line)
+        if not text:  # rows of one kind mostly follow each other
+            kind, text = plain_row(line)
         if not kind:
             return Verdict(len(lines))
-        kinds.append(kind)
+        kinds[kind] += 1
         written.append(text)
-    lengths = array("I", [len(line) if line.isascii() else len(line.decode()) for line in written])
+    lengths = array("I", map(len, written) if data.isascii() else (len(line.decode()) for line in written))
     hashes = array("q", map(hash, written))
     changed = None if written == lines else b"\n".join([*written, b""])
-    return Verdict(len(lines), True, Counter(kinds), lengths.tobytes(), hashes.tobytes(), changed)
+    return Verdict(len(lines), True, kinds, lengths.tobytes(), hashes.tobytes(), changed)
 
 
 def plain_row(line: bytes) -> tuple[str, bytes]:
     """Return the kind of a row that has its kind's columns alone and no problem, and the row as we write it; empty for any other."""
     for kind in _BEGINNINGS.get(line[:5], ()):
-        try:
-            value = _DECODERS[kind].decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            continue
-        text = _encode(value)
-        if (text == line or _count_keys(line) == _count_keys(text)) and _has_no_problem(value):  # no key stood twice
+        if text := _written_anew(kind, line):
             return kind, text
     return "", b""
+
+
+def _written_anew(kind: str, line: bytes) -> bytes:
+    """Return a plain row of one kind as we write it, empty when it is none. The same number of keys: none stood twice."""
+    try:
+        value = _DECODERS[kind].decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return b""
+    if kind == "messages":
+        for message in value.messages:
+            if message.content.isspace():
+                return b""
+        if message.role != "assistant":
+            return b""
+    elif any(getattr(value, name).isspace() for name in value.__struct_fields__):
+        return b""
+    text = _encode(value)
+    return text if text == line or _count_keys(line) == _count_keys(text) else b""
 
 
 def _count_keys(line: bytes) -> int:
     """Return how many keys are written; a text that holds the mark counts too, alike in both ways of writing."""
     return line.count(b'":') + line.count(b'" :')
-
-
-def _has_no_problem(value: msgspec.Struct) -> bool:
-    if type(value) is _Messages:
-        messages = value.messages
-        return messages[-1].role == "assistant" and not any(message.content.isspace() for message in messages)
-    return not any(getattr(value, name).isspace() for name in value.__struct_fields__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from tunesmith.data.plain_lines import Verdict
 
 _BLOCK_ROWS = 512
 _WAITING_BLOCKS = 16
+_PIECE_BYTES = 262_144
 
 
 class VersionWriter:
@@ -74,6 +76,7 @@ class _SplitWriter:
         self._thread = ThreadPoolExecutor(1)
         self._writing: deque[Future[None]] = deque()
         self.digest = hashlib.sha256()
+        self._buffer = memoryview(bytearray(_PIECE_BYTES))
         self.copied_bytes = self.written_bytes = 0
 
     def add(self, line: bytes) -> None:
@@ -95,9 +98,14 @@ class _SplitWriter:
         self._submit(lambda: self._copy(path, begin, end))
 
     def _copy(self, path: Path, begin: int, end: int) -> None:
-        with path.open("rb") as file:
+        with path.open("rb", buffering=0) as file:
             file.seek(begin)
-            self._write(file.read(end - begin))
+            while begin < end:  # small pieces in one buffer stay in the processor's cache while they are hashed and written
+                size = file.readinto(self._buffer[: min(_PIECE_BYTES, end - begin)])
+                if not size:
+                    raise OSError(errno.EIO, "the source became shorter while it was read")
+                self._write(self._buffer[:size])
+                begin += size
 
     def _flush(self) -> None:
         block = b"\n".join([*self._held, b""])
@@ -109,7 +117,7 @@ class _SplitWriter:
             self._writing.popleft().result()
         self._writing.append(self._thread.submit(work))
 
-    def _write(self, block: bytes) -> None:
+    def _write(self, block: bytes | memoryview) -> None:
         self.digest.update(block)
         self.written_bytes += len(block)
         left = memoryview(block)
