@@ -69,7 +69,7 @@ def _judge(path: Path, ranges: list[tuple[int, int]]) -> Iterator[tuple[tuple[in
     if ranges[-1][1] < PARALLEL_BYTES:
         yield from ((pair, check_range(path, *pair)) for pair in ranges)
         return
-    processes = 2
+    processes = min(MOST_PROCESSES, os.cpu_count() or 1)
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
         waiting: deque[tuple[tuple[int, int], Future[Verdict]]] = deque()
