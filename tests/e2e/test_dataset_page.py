@@ -84,3 +84,42 @@ def test_from_an_odd_csv_to_a_run(server: Server, open_tab: OpenTab) -> None:
     expect(page.get_by_text(t("status.completed")).first).to_be_visible(timeout=3 * SOON)
     expect(page.get_by_text("faq-2026@3").first).to_be_visible(timeout=SOON)
     assert tab.console_errors == []
+
+
+def test_samples_and_generated_rows(server: Server, open_tab: OpenTab) -> None:
+    tab = open_tab()
+    page = go(tab, server, "dataset")
+    page.get_by_text(t("dataset.upload")).first.click()
+    page.get_by_role("tab", name=t("import.tab_samples")).click()
+    expect(page.get_by_text(t("samples.text"))).to_be_visible(timeout=SOON)
+    tab.shoot("dataset-samples")
+    button(page, "samples.take").click()
+    expect(page.get_by_text(t("dataset.uploaded", name="chat-general", rows=10))).to_be_visible(timeout=SOON)
+
+    page.get_by_role("tab", name=t("import.tab_generate")).click()
+    text = page.get_by_role("textbox", name=t("synthesis.source_text"))
+    text.fill("The shop opens at nine. It closes at five.\n\nParking is free.")
+    text.press("Control+Enter")
+    expect(page.get_by_text(t("synthesis.pieces", count=1))).to_be_visible(timeout=SOON)
+    longest = page.get_by_role("spinbutton", name=re.compile("^Longest answer"))
+    longest.fill("16")
+    longest.press("Enter")
+    page.wait_for_timeout(1500)
+    button(page, "synthesis.start").click()
+    expect(page.get_by_text(t("synthesis.status_running")).first).to_be_visible(timeout=SOON)
+    tab.shoot("dataset-generate")
+    button(page, "common.cancel").first.click()
+    expect(
+        page.get_by_text(re.compile(t("synthesis.status_cancelled") + "|" + re.escape(t("synthesis.status_exhausted")))).first
+    ).to_be_visible(timeout=SOON)
+    assert tab.console_errors == []
+
+
+def test_the_page_in_japanese(server: Server, open_tab: OpenTab) -> None:
+    tab = open_tab(locale="ja-JP")
+    page = go(tab, server, "dataset?data=japanese", lang="ja")
+    page.get_by_role("tab", name=t("dataset.quality", "ja")).click()
+    page.get_by_role("button", name=t("quality_page.check", "ja")).click()
+    expect(page.get_by_text(t("quality_page.normalise", "ja"))).to_be_visible(timeout=SOON)
+    tab.shoot("dataset-quality-ja")
+    assert tab.console_errors == []

@@ -67,18 +67,24 @@ def test_bad_and_good_uploads(server: Server, open_tab: OpenTab, tmp_path: Path)
     page = tab.page
     page.goto(f"{server.address}/dataset")
     page.get_by_text(t("dataset.upload"), exact=True).first.click()
-    bad = {"empty.jsonl": (b"", t("error.data_file_empty", file="empty.jsonl")), "torn.jsonl": (b"not json\n", t("problem_name.not_json"))}
+    keep = page.get_by_role("button", name=t("import.keep"), exact=True)
+    bad = {
+        "empty.jsonl": (b"", t("error.data_file_empty", file="empty.jsonl")),
+        "torn.jsonl": (b"not json\n", t("error.data_not_json", file="torn.jsonl")),
+    }  # fmt: skip
     for name, (content, words) in bad.items():
         (tmp_path / name).write_bytes(content)
         page.locator("input[type=file]").set_input_files(str(tmp_path / name))
-        expect(page.get_by_text(name)).to_be_visible(timeout=15_000)
-        page.get_by_role("button", name=t("dataset.upload_button")).click()
         expect(page.get_by_test_id("stAlert").get_by_text(words)).to_be_visible(timeout=15_000)
+        expect(keep).to_be_hidden()
+        page.get_by_role("button", name=f"Remove {name}").click()
+        expect(page.get_by_test_id("stAlert").get_by_text(words)).to_be_hidden(timeout=15_000)
     (tmp_path / "mine.jsonl").write_text('{"prompt": "Who?", "completion": "The answer of mine."}\n' * 3)
     page.locator("input[type=file]").set_input_files(str(tmp_path / "mine.jsonl"))
-    expect(page.get_by_text("mine.jsonl")).to_be_visible(timeout=15_000)
-    page.get_by_role("button", name=t("dataset.upload_button")).click()
     expect(page.get_by_text("The answer of mine.").first).to_be_visible(timeout=15_000)
+    expect(keep).to_be_enabled(timeout=15_000)
+    keep.click()
+    expect(page.get_by_text(t("dataset.uploaded", name="mine", rows=3))).to_be_visible(timeout=15_000)
     assert [p.name for p in (server.data_dir / "datasets").iterdir() if not p.name.startswith(".")] == ["mine"]
     page.get_by_role("button", name=t("dataset.train")).click()
     expect(page.get_by_role("button", name=t("training.start"), exact=True)).to_be_enabled(timeout=30_000)

@@ -26,6 +26,7 @@ from tunesmith.errors import UserError
 from tunesmith.jobs.generation import Generation
 from tunesmith.services import datasets, synthesis
 from tunesmith.services.context import Services, build_services
+from tunesmith.store.locks import ProcessLock
 from tunesmith.system.endpoint import Endpoint, EndpointClient, check_endpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -226,6 +227,16 @@ def test_the_local_model_is_asked_and_its_failures_are_counted(services: Service
         20 if done.status == "exhausted" else done.accepted + sum(done.rejected.values())
     )
     assert done.completion_tokens > 0
+
+
+def test_a_local_model_waits_for_the_accelerator(services: Services) -> None:
+    slot = ProcessLock(services.store.locks / "accelerator.lock")
+    assert slot.acquire()
+    done = ended(services, synthesis.start(services, SynthesisRules(count=1), SOURCES[:1], model_id="demo"))
+    slot.release()
+    assert done.status == "failed"
+    assert done.error
+    assert done.error.code == "accelerator_busy"
 
 
 def test_the_server_of_mlx_lm_is_such_an_endpoint(services: Services) -> None:

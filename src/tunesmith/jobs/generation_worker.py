@@ -15,6 +15,7 @@ from tunesmith.data.synthesis import BadAnswerError, RowFilter, SynthesisRules, 
 from tunesmith.errors import UserError
 from tunesmith.jobs.generation import CANCEL, END, QUESTIONS_AT_LEAST, QUESTIONS_PER_ROW, REJECTED, REQUEST, ROWS
 from tunesmith.store.files import AppendLog, LineTail, read_json, write_json
+from tunesmith.store.locks import ProcessLock
 from tunesmith.system.endpoint import Endpoint, EndpointClient, Reply
 
 logger = logging.getLogger("tunesmith.generation")
@@ -92,10 +93,13 @@ def _open_model(request: dict[str, Any], rules: SynthesisRules) -> Ask:
     if endpoint := request.get("endpoint"):
         client = EndpointClient(Endpoint(**endpoint), request["allowed_hosts"])
         return lambda messages, _: client.ask(messages, rules.temperature, rules.max_tokens)
-    return _open_local(Path(request["model_path"]), rules)
+    return _open_local(Path(request["model_path"]), Path(request["slot"]), rules)
 
 
-def _open_local(path: Path, rules: SynthesisRules) -> Ask:
+def _open_local(path: Path, slot: Path, rules: SynthesisRules) -> Ask:
+    lock = ProcessLock(slot)
+    if not lock.acquire():  # held until this process ends; runs wait meanwhile
+        raise UserError("accelerator_busy")
     from tunesmith.models.blas import prepare_engine
 
     prepare_engine()  # before the first import of mlx

@@ -68,7 +68,7 @@ def start(
         }
     else:
         model = find_model(s, model_id)
-        request |= {"model_path": str(model.path), "model_name": model.id}
+        request |= {"model_path": str(model.path), "model_name": model.id, "slot": str(s.store.locks / "accelerator.lock")}
     if tests:
         request["tests"] = str(find_dataset(s, tests).path)
     store = GenerationStore(s.data_dir)

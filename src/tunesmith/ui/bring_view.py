@@ -19,7 +19,7 @@ WAYS: dict[str, Callable[[], None]] = {
 
 def draw_bring() -> None:
     """Draw the ways to bring data in."""
-    with st.expander(t("dataset.upload"), icon=":material/upload:", expanded="import_path" in st.session_state):
+    with st.expander(t("dataset.upload"), icon=":material/upload:"):
         tabs = st.tabs([t(f"import.tab_{name}") for name in WAYS], on_change="rerun", key="bring")
         for tab, draw in zip(tabs, WAYS.values(), strict=True):
             with tab, guarded():

@@ -45,7 +45,7 @@ def _draw_findings(summary: DatasetSummary, findings: list[QualityFinding], rule
     drop = [finding.code for finding in found if _draw_finding(summary, finding)]
     normalise = st.multiselect(
         t("quality_page.normalise"), NORMALISATIONS, format_func=lambda name: t(f"quality.{name}"), help=t("quality_page.normalise_help"),
-        key=f"normalise-{summary.id}",
+        key=f"normalise-{summary.id}", placeholder=t("common.choose"),
     )  # fmt: skip
     for name in normalise:
         st.caption(f"{t(f'quality.{name}')}: {t(f'quality.{name}_help')}")
