@@ -31,12 +31,12 @@ def draw_run(run_id: str) -> None:
         st.fragment(_draw_state, run_every=every)(run_id, _stage(state))
     with action, st.container(horizontal=True, horizontal_alignment="right"):
         _draw_actions(state)
-    st.fragment(_draw_progress, run_every=every)(run_id)
+    st.fragment(_draw_progress, run_every=every)(run_id, _stage(state))
     if not state.active:
         _draw_next_steps(state)
     st.markdown(f"##### {t('run.curves')}")
     live_curves(run_id, state.active)
-    st.fragment(draw_details, run_every=2.0 if state.active else None)(run_id)
+    st.fragment(_draw_details, run_every=2.0 if state.active else None)(run_id, _stage(state))
 
 
 def _draw_actions(state: RunSnapshot) -> None:
@@ -66,9 +66,19 @@ def _draw_state(run_id: str, stage: str) -> None:
             st.caption(f"{state.model} · {state.data} · {t('run.step', step=show_count(state.step), iters=show_count(state.iters))}")
 
 
-def _draw_progress(run_id: str) -> None:
+def _draw_details(run_id: str, stage: str) -> None:
+    """A drawing that another renewal cut short leaves parts of the old page behind; whichever still renews itself mends that."""
+    with guarded():
+        if _stage(runs.snapshot(services(), run_id)) != stage:
+            st.rerun()
+    draw_details(run_id)
+
+
+def _draw_progress(run_id: str, stage: str) -> None:
     with guarded():
         state = runs.snapshot(services(), run_id)
+        if _stage(state) != stage:
+            st.rerun()
         st.progress(state.progress)
         _draw_notes(state)
         _draw_figures(state)
