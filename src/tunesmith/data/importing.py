@@ -88,9 +88,10 @@ def import_items(read: Callable[[VersionWriter], Items], work: Work, target: Pat
             if value is not None:
                 writer.add(split, value, kind)
     census = writer.census.as_record()
+    file = origin.get("name") or work.path.name  # what a person calls it
     if not census["rows"]:
-        raise _nothing_usable(work.path.name, census)
-    settings = {"file": work.path.name, **origin, "mapping": work.mapping.as_record() if work.mapping else None}
+        raise _nothing_usable(file, census)
+    settings = {"file": file, **origin, "mapping": work.mapping.as_record() if work.mapping else None}
     return {
         "step": "import",
         "settings": settings,

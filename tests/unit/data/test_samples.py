@@ -61,7 +61,31 @@ def test_code_prints_what_is_said() -> None:
 
 @pytest.mark.parametrize("domain", samples.DOMAINS)
 def test_a_worse_answer_is_another_one(domain: str) -> None:
-    assert all(fact.worse not in {fact.sentence, fact.answer} and fact.steps for fact in draw_facts(domain, 10, seed=0))
+    assert all(fact.worse not in {fact.sentence, fact.answer} for fact in draw_facts(domain, 20, seed=0))
+
+
+@pytest.mark.parametrize("domain", samples.DOMAINS)
+@pytest.mark.parametrize("count", [1, 2, samples.MOST_ROWS])
+def test_a_conversation_asks_nothing_twice(domain: str, count: int) -> None:
+    rows = samples.sample_rows("chat", domain, count, seed=4)
+    assert len(rows) == count
+    for row in rows:
+        asked = [message["content"] for message in row["messages"] if message["role"] == "user"]
+        assert len(set(asked)) == len(asked) == 2
+    assert [row["messages"][0]["role"] for row in rows[:2]] == ["system", "user"][:count]
+
+
+@pytest.mark.parametrize("domain", samples.domains_of("reasoning"))
+def test_steps_lead_to_the_answer(domain: str) -> None:
+    for row in samples.sample_rows("reasoning", domain, samples.MOST_ROWS, seed=5):
+        assert row["solution"].removesuffix("円") in row["reasoning_steps"][-1]
+        assert row["problem"] not in " ".join(row["reasoning_steps"])
+
+
+def test_worse_prints_have_no_form_of_their_own() -> None:
+    facts = draw_facts("code", 20, seed=6)
+    assert all(fact.worse.startswith("It prints `") for fact in facts)
+    assert len({fact.worse for fact in facts}) > 10  # one refrain would be learned instead of the content
 
 
 def test_japanese_is_japanese() -> None:

@@ -131,6 +131,7 @@ def test_a_data_set_comes_with_its_splits(services: Services, hub: str, monkeypa
     stored = b"".join(p.read_bytes() for p in services.data_dir.rglob("*") if p.is_file())
     assert b"hf_for_the_hub_only" not in stored
     assert versions.versions(services, name)[0].record["settings"]["name"] == "team/qa"
+    assert versions.versions(services, name)[0].record["settings"]["file"] == "team/qa"
 
 
 def test_one_of_several_configurations(services: Services, hub: str) -> None:

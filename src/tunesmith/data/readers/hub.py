@@ -1,145 +1,135 @@
 """Rows of a data set on the Hugging Face hub, by name. Only files of data are fetched and read by our own readers; no code is run.
 
 huggingface_hub (transformers brings it) tells every file's size before anything is downloaded, so the budget holds; `datasets` would
-be a second set of readers.
+be a second set of readers. Which files are of which configuration is told in `hub_files`.
 """
 
 from __future__ import annotations
 
-import fnmatch
 import os
+import shutil
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from tunesmith.data.formats import Problem, Row
-from tunesmith.data.readers.archives import split_of
-from tunesmith.data.readers.meter import Budget
+from tunesmith.data.readers.hub_files import choose_files, is_data
+from tunesmith.data.readers.meter import Budget, Meter
 from tunesmith.data.readers.source import iterate_rows
 from tunesmith.errors import UserError
 
-_DATA = (".parquet", ".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".txt", ".md", ".xlsx", ".gz", ".zip")
-_NO_DATA = ("dataset_infos.json", "dataset_info.json", "state.json", "readme.md", "license.txt", "license.md")
 DEFAULT_ENDPOINT = "https://huggingface.co"
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True)
-class HubFile:
-    """A file of a data set on the hub and the split that it is of."""
-
-    name: str
-    split: str
-    size_bytes: int
-
-
 def hub_rows(name: str, folder: Path, budget: Budget, progress: Progress | None = None) -> Iterator[tuple[str, Row | Problem]]:
-    """Download into a folder and yield (split, row or problem); `name` is `owner/name` or `owner/name:config`.
+    """Download into `folder/download` and yield (split, row or problem); `name` is `owner/name` or `owner/name:config`.
 
-    Raises UserError `hub_name_wrong`, `hub_dataset_unknown`, `hub_dataset_gated`, `hub_unreachable`, `hub_choose_config`,
-    `hub_no_data_files`, and what `iterate_rows` raises.
+    All files are of the one commit that was described. `progress(bytes_done, bytes_total)` is called while they come.
+
+    Raises UserError `hub_name_wrong`, `hub_dataset_unknown`, `hub_dataset_gated`, `hub_token_refused`, `hub_unreachable`,
+    `hub_choose_config`, `hub_config_unknown`, `hub_no_data_files`, `data_too_large`, `data_too_many_rows`, and what `iterate_rows` raises.
     """
     repository, _, config = name.partition(":")
-    if repository.count("/") > 1 or not all(
-        part.replace("-", "").replace("_", "").replace(".", "").isalnum() for part in repository.split("/")
-    ):
+    if "://" in name or repository.count("/") > 1 or not all(_is_name(part) for part in repository.split("/")):
         raise UserError("hub_name_wrong", name=name)
-    files = _choose(repository, config, _describe(repository))
+    hub = _Hub(repository, folder / "download")  # a folder of its own: a repository may hold files of any name
+    info = hub.describe()
+    sizes = {s.rfilename: hub.size(s.rfilename) if s.size is None else s.size for s in info.siblings or [] if is_data(s.rfilename)}
+    files = choose_files(repository, config, sizes, info.card_data.to_dict() if info.card_data else {})
     total = sum(file.size_bytes for file in files)
     if total > budget.bytes:
         raise UserError("data_too_large", file=name, most_bytes=budget.bytes)
+    meter = Meter(budget, name)
     done = 0
     for file in files:
-        path = _download(repository, file.name, folder)
+        path = hub.download(file.name, _report(progress, done, file.size_bytes, total))
+        meter.check_time()
         done += file.size_bytes
-        if progress:
-            progress(done, total)
         for split, item in iterate_rows(path, budget):
+            meter.add_rows(1)  # of all files together
+            given = time.perf_counter()
             yield (file.split or split), item
+            meter.paused_seconds += time.perf_counter() - given
+    shutil.rmtree(hub.folder / ".cache", ignore_errors=True)  # times of download, which would make each import's hash another
 
 
-def _ask(repository: str, call: Callable[[], Any]) -> Any:
-    """Do a request to the hub and word its refusals."""
-    from huggingface_hub import errors
-
-    endpoint = os.environ.get("HF_ENDPOINT", DEFAULT_ENDPOINT)
-    try:
-        return call()
-    except errors.GatedRepoError as error:
-        raise UserError("hub_dataset_gated", name=repository, endpoint=endpoint) from error
-    except (errors.RepositoryNotFoundError, errors.HFValidationError, errors.EntryNotFoundError) as error:
-        raise UserError("hub_dataset_unknown", name=repository, endpoint=endpoint) from error
-    except Exception as error:  # whatever the network and its libraries raise
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError("hub_unreachable", name=repository, endpoint=endpoint, reason=reason) from error
+def _is_name(part: str) -> bool:
+    return part.replace("-", "").replace("_", "").replace(".", "").isalnum()
 
 
-def _describe(repository: str) -> Any:
-    from huggingface_hub import HfApi
-
-    return _ask(repository, lambda: HfApi().dataset_info(repository, files_metadata=True, timeout=30))
+def _report(progress: Progress | None, before: int, size: int, total: int) -> Callable[[int], None]:
+    return lambda done: progress(before + min(done, size), total) if progress else None
 
 
-def _download(repository: str, name: str, folder: Path) -> Path:
-    from huggingface_hub import hf_hub_download
+class _Hub:
+    """One repository at one endpoint and commit; the endpoint and token are those of the environment, never ones kept on the machine."""
 
-    return Path(_ask(repository, lambda: hf_hub_download(repository, name, repo_type="dataset", local_dir=folder)))
+    def __init__(self, repository: str, folder: Path) -> None:
+        from huggingface_hub import HfApi
 
+        self.folder = folder
+        self._repository = repository
+        self._endpoint = os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT
+        self._revision: str | None = None
+        self._api = HfApi(endpoint=self._endpoint, token=os.environ.get("HF_TOKEN") or False)
 
-def _choose(repository: str, config: str, info: Any) -> list[HubFile]:
-    """Return the data files of one configuration, as the card names them or as the folders are called."""
-    sizes = {s.rfilename: s.size or 0 for s in info.siblings or [] if _is_data(s.rfilename)}
-    if not sizes:
-        raise UserError("hub_no_data_files", name=repository)
-    named = _configs(info)
-    if not named:
-        named = _folders(list(sizes))
-    if config not in named and len(named) > 1 and not (config == "" and "default" in named):
-        raise UserError("hub_choose_config", name=repository, configs=", ".join(sorted(named))[:400])
-    patterns = named.get(config) or named.get("default") or next(iter(named.values()))
-    files = [HubFile(name, split or _split_of(name), sizes[name]) for split, pattern in patterns for name in _matching(sizes, pattern)]
-    if not files:
-        raise UserError("hub_no_data_files", name=repository)
-    return list({file.name: file for file in files}.values())
+    def describe(self) -> Any:
+        info = self._ask(lambda: self._api.dataset_info(self._repository, files_metadata=True, timeout=30))
+        self._revision = info.sha
+        return info
 
+    def size(self, name: str) -> int:
+        """Return what the file's own address says; some mirrors list no sizes. Refuses a file whose size nobody tells."""
+        from huggingface_hub import hf_hub_url
 
-def _is_data(name: str) -> bool:
-    path = PurePosixPath(name)
-    return path.name.lower().endswith(_DATA) and path.name.lower() not in _NO_DATA and not any(p.startswith(".") for p in path.parts)
+        url = hf_hub_url(self._repository, name, repo_type="dataset", revision=self._revision, endpoint=self._endpoint)
+        size: int | None = self._ask(lambda: self._api.get_hf_file_metadata(url=url)).size
+        if size is None:
+            raise self._unreachable(f"no size of {name}")
+        return size
 
-
-def _matching(names: dict[str, int], pattern: str) -> list[str]:
-    return sorted(name for name in names if fnmatch.fnmatchcase(name, pattern.replace("**/", "*")))
-
-
-def _configs(info: Any) -> dict[str, list[tuple[str, str]]]:
-    """Return (split, pattern) by configuration as the card's front matter names them."""
-    listed = (info.card_data.to_dict() if info.card_data else {}).get("configs") or []
-    found: dict[str, list[tuple[str, str]]] = {}
-    for config in listed if isinstance(listed, list) else []:
-        entries = config.get("data_files") or []
-        for entry in [{"split": "", "path": entries}] if isinstance(entries, str) else entries:
-            paths = entry["path"] if isinstance(entry, dict) else entry
-            split = _own_split(entry.get("split", "")) if isinstance(entry, dict) else ""
-            found.setdefault(str(config.get("config_name", "default")), []).extend(
-                (split, p) for p in ([paths] if isinstance(paths, str) else paths)
+    def download(self, name: str, report: Callable[[int], None]) -> Path:
+        path = self._ask(
+            lambda: self._api.hf_hub_download(
+                self._repository, name, repo_type="dataset", revision=self._revision, local_dir=self.folder, tqdm_class=_bar_that(report)
             )
-    return found
+        )
+        report(Path(path).stat().st_size)
+        return Path(path)
+
+    def _ask(self, call: Callable[[], Any]) -> Any:
+        """Do a request to the hub and word its refusals."""
+        from huggingface_hub import errors
+
+        try:
+            return call()
+        except errors.GatedRepoError as error:
+            raise UserError("hub_dataset_gated", name=self._repository, endpoint=self._endpoint) from error
+        except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
+            raise UserError("hub_dataset_unknown", name=self._repository, endpoint=self._endpoint) from error
+        except Exception as error:  # whatever the network and its libraries raise
+            cause = error.__cause__ if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__ else error
+            if isinstance(cause, errors.HfHubHTTPError) and cause.response.status_code == 401:
+                raise UserError("hub_token_refused", endpoint=self._endpoint) from error
+            raise self._unreachable(" ".join(str(cause).split())[:200] or type(cause).__name__) from error
+
+    def _unreachable(self, reason: str) -> UserError:
+        return UserError("hub_unreachable", name=self._repository, endpoint=self._endpoint, reason=reason)
 
 
-def _folders(names: list[str]) -> dict[str, list[tuple[str, str]]]:
-    """Return one configuration of all files, or one per folder when only folders of other names than splits hold them."""
-    tops = {PurePosixPath(name).parts[0] for name in names if "/" in name}
-    if len(tops) > 1 and all("/" in name for name in names) and not any(split_of(top) or top == "data" for top in tops):
-        return {top: [("", f"{top}/*")] for top in tops}
-    return {"default": [("", "*")]}
+def _bar_that(report: Callable[[int], None]) -> Any:
+    """Return a class of progress bars that draw nothing and report the bytes done."""
+    from huggingface_hub.utils.tqdm import tqdm
 
+    class Bar(tqdm):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **{**options, "disable": True})  # type: ignore[no-untyped-call]
+            self._done = int(options.get("initial") or 0)
 
-def _split_of(name: str) -> str:
-    parts = PurePosixPath(name).parts
-    return next((split for part in reversed(parts) if (split := split_of(part))), "")
+        def update(self, n: float | None = 1) -> None:
+            self._done += int(n or 0)
+            report(self._done)
 
-
-def _own_split(name: Any) -> str:
-    return split_of(str(name)) or ("train" if name else "")
+    return Bar

@@ -14,7 +14,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Fact:
-    """A question, the short right answer, a full sentence of it, the steps that lead there, and a worse answer."""
+    """A question, the short right answer, a full sentence of it, the steps that lead there where one computes, and a worse answer."""
 
     question: str
     answer: str
@@ -49,7 +49,7 @@ _CALLS: tuple[tuple[str, Callable[[list[str]], object], str], ...] = (
     ("{words}[-1]", lambda words: words[-1], "takes the last element"),
     ("'-'.join({words})", "-".join, "joins them by dashes"),
     ("{words}[::-1]", lambda words: words[::-1], "reverses the order"),
-    ("max({words}, key=len)", lambda words: max(words, key=len), "takes the longest"),
+    ("max({words}, key=len)", lambda words: max(words, key=len), "takes the first of the longest"),
 )
 _WORDS = ("tea", "apple", "river", "sun", "window", "garden", "stone", "cloud", "lamp", "forest", "ink", "harbour")
 
@@ -58,9 +58,10 @@ def _code(chance: random.Random) -> Fact:
     words = chance.sample(_WORDS, 3)
     pattern, compute, does = chance.choice(_CALLS)
     expression, value = pattern.format(words=words), str(compute(words))
+    wrong = chance.choice(sorted({str(other(words)) for _, other, _ in _CALLS} - {value}))
     return Fact(
         f"What does this Python line print?\n```python\nprint({expression})\n```", value, f"It prints `{value}`.",
-        (f"The list is {words}.", f"The expression {does}, which gives {value}."), "It raises a SyntaxError.",
+        (f"The list is {words}.", f"The expression {does}, which gives {value}."), f"It prints `{wrong}`.",
     )  # fmt: skip
 
 
@@ -78,11 +79,7 @@ def _listed(domain: str) -> Callable[[random.Random], Fact]:
     def draw(chance: random.Random) -> Fact:
         question, answer, wrong = chance.choice(_TOPICS[domain])
         sentence, worse = (_say(domain, text) for text in (answer, wrong))
-        if domain == "japanese":
-            steps = (f"質問は「{question}」です。", f"正しいのは{answer}で、{wrong}ではありません。")
-        else:
-            steps = (f"The question is: {question}", f"It is {answer}, not {wrong}.")
-        return Fact(question, answer, sentence, steps, worse)
+        return Fact(question, answer, sentence, (), worse)
 
     return draw
 

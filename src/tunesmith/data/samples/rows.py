@@ -12,14 +12,25 @@ import orjson
 from tunesmith.data.samples.facts import FACTS, Fact, draw_facts
 
 DOMAINS = tuple(FACTS)
-MOST_ROWS = 10
-Make = Callable[[Fact, Fact], dict[str, Any]]  # of a fact and the one before it
+MOST_ROWS = 20
+Make = Callable[[Fact, Fact], dict[str, Any]]  # of a fact and another one
+
+
+_SYSTEM = {"japanese": "簡潔に、正しく答えてください。", "japanese_mathematics": "計算して、簡潔に答えてください。"}
 
 
 def _chat(fact: Fact, other: Fact) -> dict[str, Any]:
-    asked = [{"role": "user", "content": other.question}, {"role": "assistant", "content": other.sentence}]
-    system = {"role": "system", "content": "Answer briefly and correctly."}
-    return {"messages": [system, *asked, {"role": "user", "content": fact.question}, {"role": "assistant", "content": fact.sentence}]}
+    return {"messages": [*_turn(other), *_turn(fact)]}
+
+
+def _turn(fact: Fact) -> list[dict[str, str]]:
+    return [{"role": "user", "content": fact.question}, {"role": "assistant", "content": fact.sentence}]
+
+
+def _with_system(rows: list[dict[str, Any]], domain: str) -> list[dict[str, Any]]:
+    """Put a system turn before every other conversation: both are right."""
+    system = {"role": "system", "content": _SYSTEM.get(domain, "Answer briefly and correctly.")}
+    return [row if n % 2 else {"messages": [system, *row["messages"]]} for n, row in enumerate(rows)]
 
 
 MAKERS: dict[str, Make] = {
@@ -33,20 +44,24 @@ MAKERS: dict[str, Make] = {
     "scored": lambda fact, _: {"prompt": fact.question, "completions": [fact.worse, fact.sentence], "scores": [0.0, 1.0]},
 }
 KINDS = (*MAKERS, "kto")
-_SHORT_ANSWERS = ("prompt_answer", "reasoning")  # an answer that a reward function can compare
+_COMPUTED = ("mathematics", "code", "japanese_mathematics")  # whose steps are worth showing
+_SENTENCES = ("support", "translation", "law")  # whose answers no reward function can compare
 
 
 def domains_of(kind: str) -> tuple[str, ...]:
-    """Return the domains that have rows of a kind: answers to be compared are short, steps are worth showing where one computes."""
-    return tuple(d for d in DOMAINS if kind not in _SHORT_ANSWERS or d not in {"support", "translation", "law"})
+    """Return the domains that have rows of a kind: steps where one computes, answers to be compared where they are short."""
+    if kind == "reasoning":
+        return tuple(d for d in DOMAINS if d in _COMPUTED)
+    return tuple(d for d in DOMAINS if kind != "prompt_answer" or d not in _SENTENCES)
 
 
 def sample_rows(kind: str, domain: str, count: int, seed: int) -> list[dict[str, Any]]:
-    """Return different, correct rows of a kind and domain; the same seed gives the same."""
-    facts = draw_facts(domain, count, seed)
+    """Return different, correct rows of a kind and domain, at most `MOST_ROWS`; the same seed gives the same."""
+    *facts, spare = draw_facts(domain, count + 1, seed)  # a conversation speaks of two
     if kind == "kto":  # good and bad answers in turn
         return [{"prompt": f.question, "completion": f.worse if n % 2 else f.sentence, "label": not n % 2} for n, f in enumerate(facts)]
-    return [MAKERS[kind](fact, facts[number - 1]) for number, fact in enumerate(facts)]
+    rows = [MAKERS[kind](fact, other) for fact, other in zip(facts, [*facts[1:], spare], strict=True)]
+    return _with_system(rows, domain) if kind == "chat" else rows
 
 
 def is_flat(kind: str) -> bool:
