@@ -93,11 +93,11 @@ def preference(taken: set[str]) -> dict[str, list[Row]]:
 
 
 def arithmetic() -> dict[str, list[Row]]:
-    """Return prompt and answer of sums and differences in a form that asks for the number alone."""
+    """Return prompt and answer of sums and differences in a form that the model seldom gets right, and sometimes does."""
     chance = random.Random(41)
     problems = [(a, sign, b) for a in range(10) for b in range(10) for sign in "+-" if sign == "+" or a >= b]
     chance.shuffle(problems)
-    rows = [{"prompt": f"What is {a} {s} {b}? Give the number only.", "answer": str(a + b if s == "+" else a - b)} for a, s, b in problems]
+    rows = [{"prompt": f"{a} {s} {b} = ?", "answer": str(a + b if s == "+" else a - b)} for a, s, b in problems]
     return {"train": rows[:115], "valid": rows[115:]}
 
 
@@ -118,30 +118,30 @@ def text_to_sql() -> dict[str, list[Row]]:
     return {"train": rows[:120], "valid": rows[120:140], "test": rows[140:]}
 
 
-DESCRIPTIONS: dict[str, tuple[str, str, str, str, list[str]]] = {
+DESCRIPTIONS: dict[str, tuple[str, str, str, str]] = {
     "company_facts": (
         "Company facts", "会社の事実", "Twelve facts about the invented company Norvik, mixed with general questions.",
-        "架空の会社ノルヴィクについての12の事実と、一般的な質問を混ぜたデータです。", ["sft"],
+        "架空の会社ノルヴィクについての12の事実と、一般的な質問を混ぜたデータです。",
     ),
     "abilities": (
         "Ability checks", "能力の確認", "Questions that the demo model answers before any tuning.",
-        "調整前のデモモデルが答えられる質問です。", [],
+        "調整前のデモモデルが答えられる質問です。",
     ),
     "preference": (
         "Preferences", "好みの比較", "Short right answers preferred to rambling and to wrong ones.",
-        "簡潔で正しい答えと、冗長または誤った答えの組です。", ["dpo"],
+        "簡潔で正しい答えと、冗長または誤った答えの組です。",
     ),
     "arithmetic": (
         "Arithmetic", "算数", "One-digit sums and differences with checkable answers.",
-        "答えを確かめられる一桁の足し算と引き算です。", ["grpo"],
+        "答えを確かめられる一桁の足し算と引き算です。",
     ),
     "japanese": (
         "Japanese questions", "日本語の質問", "Short questions and answers in Japanese.",
-        "日本語の短い質問と答えです。", ["sft"],
+        "日本語の短い質問と答えです。",
     ),
     "text_to_sql": (
         "Questions to SQL", "質問からSQLへ", "Questions about small tables and the SQL that answers them.",
-        "小さな表についての質問と、それに答えるSQLです。", ["sft"],
+        "小さな表についての質問と、それに答えるSQLです。",
     ),
 }  # fmt: skip
 
@@ -155,10 +155,10 @@ def write_datasets(folder: Path) -> None:
         (folder / name).mkdir(parents=True, exist_ok=True)
         for split, rows in splits.items():
             _write_lines(folder / name / f"{split}.jsonl", rows)
-        title, title_ja, text, text_ja, methods = DESCRIPTIONS[name]
+        title, title_ja, text, text_ja = DESCRIPTIONS[name]
         described = {
             "name": name, "title": {"en": title, "ja": title_ja}, "description": {"en": text, "ja": text_ja},
-            "license": "CC0-1.0", "methods": methods,
+            "license": "CC0-1.0",
         }  # fmt: skip
         (folder / name / "dataset.json").write_text(json.dumps(described, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 

@@ -64,15 +64,7 @@ def encode_dataset(path: Path, kinds: Sequence[str], tokenizer: Tokenizer, rules
 
     Raises UserError `dataset_without_train`, `data_no_usable_rows`, `data_nothing_to_learn`, `data_…`.
     """
-    splits = read_splits(path, ("train", "valid"))
-    if "train" not in splits:
-        raise UserError("dataset_without_train", dataset=path.name)
-    train, problems = _usable(splits["train"], kinds, path.name)
-    if "valid" in splits:
-        valid, more = _usable(splits["valid"], kinds, path.name)
-        problems += more
-    else:
-        train, valid = split_rows(train, rules.validation_share, rules.seed)
+    train, valid, problems = read_usable(path, kinds, rules.validation_share, rules.seed)
     whole = [[encode_row(row.value, tokenizer, rules.loss_on, rules.template) for row in rows] for rows in (train, valid)]
     kept = [_fit(rows, rules) for rows in whole]
     learnable = [[row for row in rows if any(row.supervised[1:])] for rows in kept]
@@ -83,6 +75,21 @@ def encode_dataset(path: Path, kinds: Sequence[str], tokenizer: Tokenizer, rules
         without_labels=len(kept[0]) - len(learnable[0]), overlong=sum(len(row.ids) > rules.max_seq_length for row in whole[0]),
         lengths=[len(row.ids) for row in whole[0]], endless=sum(not row.learns_to_end(tokenizer.eos_token_id) for row in whole[0]),
     )  # fmt: skip
+
+
+def read_usable(path: Path, kinds: Sequence[str], validation_share: float, seed: int) -> tuple[list[Row], list[Row], list[Problem]]:
+    """Return training rows, validation rows (the set's own, else a share kept aside), and why others are left out.
+
+    Raises UserError `dataset_without_train`, `data_no_usable_rows`.
+    """
+    splits = read_splits(path, ("train", "valid"))
+    if "train" not in splits:
+        raise UserError("dataset_without_train", dataset=path.name)
+    train, problems = _usable(splits["train"], kinds, path.name)
+    if "valid" in splits:
+        valid, more = _usable(splits["valid"], kinds, path.name)
+        return train, valid, problems + more
+    return *split_rows(train, validation_share, seed), problems
 
 
 def _fit(rows: Sequence[Encoded], rules: EncodingRules) -> list[Encoded]:

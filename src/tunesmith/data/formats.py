@@ -46,16 +46,19 @@ class RowKind:
     optional: tuple[str, ...] = ()
 
 
+SFT, PREFERENCE, POLICY = ("sft",), ("dpo", "orpo"), ("grpo", "gspo", "dr_grpo", "dapo")
+
 # The first kind whose columns a row has is its kind; any other column is kept and means nothing.
 KINDS = {
-    "messages": RowKind(("messages",), (), ("sft",), ("tools",)),
-    "preference": RowKind(("chosen", "rejected"), ("chosen", "rejected"), ("dpo",), ("prompt", "system")),
-    "scored": RowKind(("prompt", "completions", "scores"), ("prompt",), ("sft",), ("system",)),
-    "kto": RowKind(("prompt", "completion", "label"), ("prompt", "completion"), ("sft",), ("system",)),
-    "prompt_completion": RowKind(("prompt", "completion"), ("prompt", "completion"), ("sft",), ("system",)),
-    "reasoning": RowKind(("prompt", "reasoning_steps", "answer"), ("prompt", "answer"), ("sft", "grpo"), ("system",)),
-    "prompt_answer": RowKind(("prompt", "answer"), ("prompt", "answer"), ("sft", "grpo"), ("system",)),
-    "text": RowKind(("text",), ("text",), ("sft",)),
+    "messages": RowKind(("messages",), (), (*SFT, *POLICY), ("tools",)),
+    "preference": RowKind(("chosen", "rejected"), ("chosen", "rejected"), PREFERENCE, ("prompt", "system")),
+    "scored": RowKind(("prompt", "completions", "scores"), ("prompt",), SFT, ("system",)),
+    "kto": RowKind(("prompt", "completion", "label"), ("prompt", "completion"), SFT, ("system",)),
+    "prompt_completion": RowKind(("prompt", "completion"), ("prompt", "completion"), (*SFT, *POLICY), ("system",)),
+    "reasoning": RowKind(("prompt", "reasoning_steps", "answer"), ("prompt", "answer"), (*SFT, *POLICY), ("system",)),
+    "prompt_answer": RowKind(("prompt", "answer"), ("prompt", "answer"), (*SFT, *POLICY), ("system",)),
+    "text": RowKind(("text",), ("text",), SFT),
+    "prompt": RowKind(("prompt",), ("prompt",), POLICY, ("system",)),
 }
 
 
@@ -85,6 +88,27 @@ def as_messages(value: Mapping[str, Any]) -> list[Message]:
     if value.get("system") and not (turns and turns[0].get("role") == "system"):
         turns.insert(0, {"role": "system", "content": value["system"]})
     return [*turns, {"role": "assistant", "content": answer}]
+
+
+def as_prompt(value: Mapping[str, Any], system: str = "") -> list[Message]:
+    """Return what a row asks: its conversation up to the last answer, empty when it asks nothing; `system` is put before, if none is."""
+    if row_kind(value) == "prompt":
+        turns = as_messages({**value, "completion": ""})[:-1]
+    else:
+        turns = as_messages(value)
+        while turns and turns[-1].get("role") == "assistant":
+            turns.pop()
+    if system and turns and turns[0].get("role") != "system":
+        turns.insert(0, {"role": "system", "content": system})
+    return turns
+
+
+def row_answer(value: Mapping[str, Any]) -> str | None:
+    """Return the answer that a row gives to what it asks: its `answer` column, else the assistant's last turn; None without any."""
+    if isinstance(value.get("answer"), str | int | float):
+        return str(value["answer"])
+    turns = as_messages(value)
+    return str(turns[-1]["content"]) if turns and turns[-1].get("role") == "assistant" else None
 
 
 def _answer(kind: str, value: Mapping[str, Any]) -> str | None:

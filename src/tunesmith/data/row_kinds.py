@@ -72,19 +72,23 @@ SHAPES: tuple[tuple[str, dict[str, str]], ...] = (
         "system": "?system",
     }),
     ("text", {"text": "text|content|document|本文|テキスト|文章"}),
+    ("prompt", {"prompt": "prompt|question|problem|質問|問題", "system": "?system"}),
 )  # fmt: skip
 
 
 def suggest_mapping(columns: Iterable[str], rows: Sequence[Mapping[str, Any]] = ()) -> ColumnMapping | None:
     """Return a mapping for columns of any names: a known shape, else the two longest text columns, else the only one; None if none is."""
     names = list(columns)
-    if known := _shape_of(tuple(names)):
+    known = _shape_of(tuple(names))
+    if known and known[0] != "prompt":
         return ColumnMapping(*known)
     lengths = {name: sum(len(v) for row in rows if isinstance(v := row.get(name), str)) for name in names}
     texts = [name for name in names if lengths[name]]
     longest = sorted(sorted(texts, key=lambda n: -lengths[n])[:2], key=names.index)
     if len(longest) == 2:
         return ColumnMapping("prompt_completion", {"prompt": longest[0], "completion": longest[1]})
+    if known:
+        return ColumnMapping(*known)
     return ColumnMapping("text", {"text": longest[0]}) if longest else None
 
 

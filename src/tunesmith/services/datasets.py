@@ -154,7 +154,7 @@ def _summarise(info: DatasetInfo) -> DatasetSummary:
     return DatasetSummary(
         id=info.id, title=title if isinstance(title, dict) else {}, description=description if isinstance(description, dict) else {},
         shipped=info.shipped, rows=census["rows"], kinds=census["kinds"],
-        methods=tuple(info.facts.get("methods") or methods_of(list(census["kinds"]))),
+        methods=methods_of(list(census["kinds"])),
         size_bytes=sum(p.stat().st_size for p in find_splits(info.path).values()), errors=census["left_out"], warnings=warnings,
         columns=tuple(census["columns"]), version=info.version.number if info.version else 0,
         hash=info.version.hash if info.version else "",

@@ -25,15 +25,30 @@ def setting(
     advanced: bool = False,
     group: str = "",
     kind: str = "",
+    methods: Sequence[str] = (),
 ) -> Any:
-    """Declare a dataclass field with all that a form needs; `kind` sets the widget ("model", "dataset", "folder", "text", "hidden")."""
+    """Declare a dataclass field with all that a form needs; `kind` sets the widget ("model", "dataset", "folder", "text", "hidden").
+
+    `methods` are those that the setting is for, empty for all.
+    """
     metadata = {
         "label": label, "help": help, "unit": unit, "minimum": minimum, "maximum": maximum,
-        "choices": tuple(choices), "advanced": advanced, "group": group, "kind": kind,
+        "choices": tuple(choices), "advanced": advanced, "group": group, "kind": kind, "methods": tuple(methods),
     }  # fmt: skip
     if callable(default):
         return dataclasses.field(default_factory=default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def nested(settings: type[Any], methods: Sequence[str] = ()) -> Any:
+    """Declare a field that holds a dataclass of settings, of use for `methods` only (empty: for all)."""
+    return dataclasses.field(default_factory=settings, metadata={"methods": tuple(methods)})
+
+
+def is_for(field: dataclasses.Field[Any], method: str) -> bool:
+    """Return whether a setting is of use for a method; every one is for a config that knows no method."""
+    wanted = field.metadata.get("methods")
+    return not method or not wanted or method in wanted
 
 
 def check_values(config: Any) -> None:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import yaml
 
 from tunesmith.errors import UserError
-from tunesmith.settings.fields import check_values
+from tunesmith.settings.fields import check_values, is_for
 
 Config = TypeVar("Config")
 
@@ -21,9 +21,11 @@ Config = TypeVar("Config")
 def from_mapping(cls: type[Config], values: Mapping[str, Any]) -> Config:
     """Build a checked config from plain values.
 
-    Raises UserError `setting_unknown` (with the nearest known name), `setting_type`, or what `check_values` raises.
+    A class may say what a person's values leave out: `completed(values)`. Raises UserError `setting_unknown` (with the nearest known
+    name), `setting_type`, or what `check_values` raises.
     """
-    config = _build(cls, values)
+    complete = getattr(cls, "completed", None)
+    config = _build(cls, complete(values) if complete else values)
     check_values(config)
     return config
 
@@ -50,7 +52,12 @@ def _coerce(name: str, hint: Any, value: Any) -> Any:
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, list | tuple):
             raise UserError("setting_type", field=name, value=value, expected="list")
-        return tuple(value)
+        item = typing.get_args(hint)[0]
+        return tuple(_coerce(name, item, part) for part in value) if dataclasses.is_dataclass(item) else tuple(value)
+    if typing.get_origin(hint) is Mapping:
+        if not isinstance(value, Mapping):
+            raise UserError("setting_type", field=name, value=value, expected="mapping")
+        return dict(value)
     if hint is float and isinstance(value, int | str) and not isinstance(value, bool):
         value = _as_float(name, value)  # YAML reads 1e-4 as text
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
@@ -66,14 +73,16 @@ def _as_float(name: str, value: int | str) -> float:
 
 
 def to_mapping(config: Any) -> dict[str, Any]:
-    """Return plain values, ready for YAML or JSON (tuples as lists)."""
-    return _plain(dataclasses.asdict(config))  # type: ignore[no-any-return]
+    """Return plain values, ready for YAML or JSON (tuples as lists); settings of other methods than the config's are left out."""
+    method = getattr(config, "method", "")
+    plain = dataclasses.asdict(config)
+    return {field.name: _plain(plain[field.name]) for field in dataclasses.fields(config) if is_for(field, method)}
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _plain(inner) for name, inner in value.items()}
-    return list(value) if isinstance(value, tuple) else value
+    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def to_yaml(config: Any) -> str:

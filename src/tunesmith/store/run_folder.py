@@ -1,8 +1,8 @@
 """The files of one run and who writes each. Knows their names, not what a run does.
 
 experiment.json   the supervisor alone        labels.json    the pages (name, place in the queue)
-config.yaml       once, before the launch     requests/      pages and command line
-metrics.jsonl, events.jsonl, heartbeat, outcome.json, adapter/, best/, checkpoints/    the worker alone
+config.yaml, begin/, rewards/   once, before the launch     requests/      pages and command line
+metrics.jsonl, events.jsonl, rollouts.jsonl, heartbeat, outcome.json, adapter/, best/, checkpoints/    the worker alone
 log.txt           the worker's output
 """
 
@@ -60,6 +60,21 @@ class RunFolder:
     def adapter(self) -> Path:
         """The adapter that the run wrote."""
         return self.path / "adapter"
+
+    @property
+    def begin(self) -> Path:
+        """The adapter that the run begins from; absent when it begins with a new one."""
+        return self.path / "begin"
+
+    @property
+    def rewards(self) -> Path:
+        """Copies of the reward files that the run uses, as they were when it was launched."""
+        return self.path / "rewards"
+
+    @property
+    def rollouts(self) -> Path:
+        """One line per step of a policy: prompts, completions, their scores."""
+        return self.path / "rollouts.jsonl"
 
     def has_adapter(self) -> bool:
         """Whether the adapter is complete: its manifest is written last."""

@@ -17,13 +17,15 @@ class Batch:
     """Lines of tokens, and where in them the loss counts.
 
     inputs [R, L]; positions [N] are places in the flattened inputs, targets [N] the tokens that follow there, counts [N] is 0 for
-    padding; segments [R, L] tells the rows of a packed line apart (-1: padding), None for one row per line.
+    padding; owners [N] are the rows that the tokens belong to, places [N] where in the row's ids the target stands; segments [R, L] tells the rows of a packed line apart (-1: padding), None for one row per line.
     """
 
     inputs: mx.array
     positions: mx.array
     targets: mx.array
     counts: mx.array
+    owners: np.ndarray[tuple[int], np.dtype[np.int64]]
+    places: np.ndarray[tuple[int], np.dtype[np.int64]]
     segments: mx.array | None
     tokens: int
     supervised_tokens: int
@@ -45,6 +47,8 @@ def _lay_out(rows: Sequence[Encoded], lines: Sequence[Sequence[int]], width: int
     segments = np.full((len(lines), width), -1, np.int32)
     positions: list[int] = []
     targets: list[int] = []
+    owners: list[int] = []
+    places: list[int] = []
     for number, line in enumerate(lines):
         begin = 0
         for i in line:
@@ -54,13 +58,16 @@ def _lay_out(rows: Sequence[Encoded], lines: Sequence[Sequence[int]], width: int
             learned = np.flatnonzero(rows[i].supervised[1:])
             positions += (number * width + begin + learned).tolist()
             targets += [rows[i].ids[place + 1] for place in learned]
+            owners += [i] * len(learned)
+            places += (learned + 1).tolist()
             begin = end
     count = len(positions)
     padding = -count % PAD_TO
     return Batch(
         inputs=mx.array(inputs), positions=mx.array(np.pad(np.array(positions, np.int32), (0, padding))),
         targets=mx.array(np.pad(np.array(targets, np.int32), (0, padding))),
-        counts=mx.array(np.pad(np.ones(count, np.float32), (0, padding))), segments=mx.array(segments) if packed else None,
+        counts=mx.array(np.pad(np.ones(count, np.float32), (0, padding))), owners=np.pad(np.array(owners, np.int64), (0, padding)),
+        places=np.pad(np.array(places, np.int64), (0, padding)), segments=mx.array(segments) if packed else None,
         tokens=sum(len(rows[i].ids) - 1 for line in lines for i in line), supervised_tokens=count,
     )  # fmt: skip
 

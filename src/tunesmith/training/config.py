@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from tunesmith.data.chat_templates import NAMES, OWN, template_text
-from tunesmith.settings.fields import setting
+from tunesmith.data.formats import POLICY, PREFERENCE, SFT
+from tunesmith.settings.fields import nested, setting
+from tunesmith.training.policy_config import PRESETS, PolicyParameters
+from tunesmith.training.preference_config import PreferenceParameters
 
 MODULES = ("all", "attention", "mlp", "custom")
 TUNING = ("lora", "dora", "full")
@@ -58,14 +63,26 @@ class LoraParameters:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One supervised fine-tuning run. A step is one move of the optimiser: batch size x accumulation rows."""
+    """One run of any method.
+
+    A step sees batch size x accumulated batches rows and moves the optimiser once; of a policy, batch size prompts are answered in
+    groups, and every minibatch of answers moves it.
+    """
 
     model: str = setting("", kind="model", label="Base model", group="model", help="The model that is tuned. It is never changed itself.")
     data: str = setting("", kind="dataset", label="Data set", group="data", help="The rows that the model learns from.")
-    method: str = setting("sft", choices=("sft",), label="Method", group="model", help="sft: supervised fine-tuning on example answers.")
+    method: str = setting(
+        "sft", choices=(*SFT, *PREFERENCE, *POLICY), label="Method", group="model",
+        help="sft: learn from example answers. dpo, orpo: learn which of two answers is better. "
+        "grpo, gspo, dr_grpo, dapo: write answers, have reward functions judge them, and learn from the difference.",
+    )  # fmt: skip
     name: str = setting(
         "", label="Name", group="model", kind="hidden", help="The run's name in lists. Empty: made from model and data set."
     )
+    resume_adapter_file: str = setting(
+        "", kind="adapter", label="Begin from", group="model", advanced=True,
+        help="A finished run whose adapter is learned further, such as one that was taught the form of the answers. Empty: a new adapter.",
+    )  # fmt: skip
     fine_tune_type: str = setting(
         "lora", choices=TUNING, label="Tuning", group="model", advanced=True,
         help="lora: a small adapter. dora: with learned magnitudes, closer to full tuning and slower. "
@@ -85,10 +102,10 @@ class TrainConfig:
     )  # fmt: skip
     batch_size: int = setting(
         4, minimum=1, maximum=1024, unit="rows", label="Batch size", group="length",
-        help="Rows that go through the model at once. Larger is steadier and takes more memory.",
+        help="Rows that are learned from at once; of a policy, prompts per step. Larger is steadier and takes longer.",
     )  # fmt: skip
     grad_accumulation_steps: int = setting(
-        1, minimum=1, maximum=1024, unit="batches", label="Accumulated batches", group="length", advanced=True,
+        1, minimum=1, maximum=1024, unit="batches", label="Accumulated batches", group="length", advanced=True, methods=(*SFT, *PREFERENCE),
         help="Batches per step. Two batches of 4 give exactly the step of one batch of 8, in the memory of 4.",
     )  # fmt: skip
     learning_rate: float = setting(
@@ -100,7 +117,7 @@ class TrainConfig:
         help="What is done with longer rows is chosen under the advanced settings; the page shows how many there are.",
     )  # fmt: skip
     overlong: str = setting(
-        "cut", choices=OVERLONG, label="Rows over the maximum length", group="data", advanced=True,
+        "cut", choices=OVERLONG, label="Rows over the maximum length", group="data", advanced=True, methods=SFT,
         help="cut: the end is lost. drop: the row is left out. split: it becomes several rows.",
     )  # fmt: skip
     validation_share: float = setting(
@@ -108,7 +125,7 @@ class TrainConfig:
         help="Share of the rows kept aside to measure the loss, when the data set has no valid.jsonl of its own. 0: none.",
     )  # fmt: skip
     loss_on: str = setting(
-        "all_answers", choices=LOSS_ON, label="Learn from", group="data",
+        "all_answers", choices=LOSS_ON, label="Learn from", group="data", methods=SFT,
         help="Which tokens the loss counts: every answer of the assistant, only the last one, or everything, questions too.",
     )  # fmt: skip
     chat_template: str = setting(
@@ -130,7 +147,9 @@ class TrainConfig:
         -1, minimum=-1, maximum=1000, unit="layers", label="Tuned layers", group="adapter", advanced=True,
         help="How many blocks are tuned, counted from the last. -1: all.",
     )  # fmt: skip
-    lora_parameters: LoraParameters = field(default_factory=LoraParameters)
+    lora_parameters: LoraParameters = nested(LoraParameters)
+    policy: PolicyParameters = nested(PolicyParameters, methods=POLICY)
+    preference: PreferenceParameters = nested(PreferenceParameters, methods=PREFERENCE)
     optimizer: str = setting(
         "adam", choices=OPTIMIZERS, label="Optimiser", group="optimiser", advanced=True,
         help="adam suits most runs; adamw adds weight decay; adafactor and sgd take little memory; lion and muon want lower rates.",
@@ -157,7 +176,8 @@ class TrainConfig:
     )  # fmt: skip
     steps_per_eval: int = setting(
         50, minimum=1, maximum=1_000_000, unit="steps", label="Validate every", group="reporting", advanced=True,
-        help="How often the loss on the validation rows is measured and the sample prompts are answered; also at begin and end.",
+        help="How often the loss (of a policy: the reward) on the validation rows is measured and the sample prompts are answered; "
+        "also at begin and end.",
     )  # fmt: skip
     val_batches: int = setting(
         25, minimum=-1, maximum=100_000, unit="batches", label="Validation batches", group="reporting", advanced=True,
@@ -165,11 +185,11 @@ class TrainConfig:
     )  # fmt: skip
     patience: int = setting(
         0, minimum=0, maximum=1000, unit="validations", label="Early stopping", group="reporting", advanced=True,
-        help="The run ends after this many validations without a better loss. 0: never early.",
+        help="The run ends after this many validations without a better one. 0: never early.",
     )  # fmt: skip
     keep_best: bool = setting(
         False, label="Use the best state", group="reporting", advanced=True,
-        help="The adapter is the state with the lowest validation loss instead of the last one. Both are kept.",
+        help="The adapter is the state with the best validation (lowest loss, highest reward) instead of the last one. Both are kept.",
     )  # fmt: skip
     save_every: int = setting(
         100, minimum=1, maximum=1_000_000, unit="steps", label="Save every", group="reporting", advanced=True,
@@ -197,17 +217,25 @@ class TrainConfig:
         help="How much memory macOS must not swap out while the run goes. 0: what the system recommends. Without effect elsewhere.",
     )  # fmt: skip
     num_processes: int = setting(
-        1, minimum=1, maximum=64, unit="processes", label="Processes", group="machines", advanced=True,
+        1, minimum=1, maximum=64, unit="processes", label="Processes", group="machines", advanced=True, methods=SFT,
         help="Over how many processes a batch is spread, started by mlx.launch. 1 on a single Mac.",
     )  # fmt: skip
     hostfile: str = setting(
-        "", label="Host file", group="machines", advanced=True,
+        "", label="Host file", group="machines", advanced=True, methods=SFT,
         help="mlx.launch's JSON list of the Macs that share the work (ring). Empty: all processes on this computer.",
     )  # fmt: skip
     seed: int = setting(
         0, minimum=0, maximum=2**31 - 1, label="Seed", group="reporting", advanced=True,
         help="Start of all chance: order of the rows, first adapter weights, dropout. Same seed, same run.",
     )  # fmt: skip
+
+    @classmethod
+    def completed(cls, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a person's values with the switches that the method's preset sets and the person does not."""
+        method, policy = values.get("method"), values.get("policy", {})
+        if method not in PRESETS or not isinstance(policy, Mapping):
+            return values
+        return {**values, "policy": {**PRESETS[method], **policy}}
 
     @property
     def template(self) -> str | None:

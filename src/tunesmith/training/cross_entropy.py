@@ -42,3 +42,44 @@ def _piece(hidden: mx.array, weight: mx.array, targets: mx.array, counts: mx.arr
     total = ((mx.log(norm) + highest - chosen)[:, 0] * counts).sum()
     shares = (shifted * (counts[:, None] / norm)).astype(weight.dtype)
     return total, shares @ weight - counts[:, None].astype(weight.dtype) * weight[targets]
+
+
+def token_log_probabilities(hidden: mx.array, weight: mx.array, targets: mx.array, temperature: float) -> tuple[mx.array, mx.array]:
+    """Return the float32 log-probabilities [N] of the targets and the entropies [N] under softmax(hidden @ weight.T / temperature).
+
+    hidden [N, D] is differentiated through the log-probabilities, piece by piece again on the way back; weight [V, D] is frozen.
+    """
+
+    @mx.custom_function
+    def scored(hidden: mx.array) -> tuple[mx.array, mx.array]:
+        pieces: list[tuple[mx.array, mx.array]] = []
+        for rows in _pieces(hidden):
+            piece = mx.depends(hidden[rows], list(pieces[-1])) if pieces else hidden[rows]
+            logits = _log_shares(piece, weight, temperature)
+            chosen = mx.take_along_axis(logits, targets[rows][:, None], axis=-1)[:, 0]
+            pieces.append((chosen, -(mx.exp(logits) * logits).sum(axis=-1)))
+        chosen, entropies = zip(*pieces, strict=True)
+        return mx.concatenate(chosen), mx.concatenate(entropies)
+
+    @scored.vjp
+    def backward(hidden: mx.array, cotangents: tuple[mx.array, mx.array], _: object) -> mx.array:
+        slopes: list[mx.array] = []
+        for rows in _pieces(hidden):
+            piece = mx.depends(hidden[rows], slopes[-1:]) if slopes else hidden[rows]
+            shares = mx.exp(_log_shares(piece, weight, temperature))
+            scale = (cotangents[0][rows] / temperature)[:, None]
+            slope = scale.astype(weight.dtype) * weight[targets[rows]] - (scale * shares).astype(weight.dtype) @ weight
+            slopes.append(slope.astype(hidden.dtype))
+        return mx.concatenate(slopes)
+
+    result: tuple[mx.array, mx.array] = scored(hidden)
+    return result
+
+
+def _pieces(hidden: mx.array) -> list[slice]:
+    return [slice(begin, begin + PIECE) for begin in range(0, hidden.shape[0], PIECE)]
+
+
+def _log_shares(hidden: mx.array, weight: mx.array, temperature: float) -> mx.array:
+    logits = (hidden @ weight.T).astype(mx.float32) / temperature
+    return logits - mx.logsumexp(logits, axis=-1, keepdims=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ class Recorder:
         self._attempt = attempt
         self._silent = silent
         self._metrics, self._events = AppendLog(self._folder.metrics), AppendLog(self._folder.events)
+        self._rollouts: AppendLog | None = None
         self._seq = 0
         self._last_beat = 0.0
 
@@ -42,10 +44,16 @@ class Recorder:
         """Record something that happened.
 
         Kinds: `run_started`, `resumed`, `sample`, `checkpoint`, `alert`, `early_stop`, `best_kept`, `kept_last_good`, `packing_off`,
-        `rows_left_out`, `rows_without_labels`, `rows_cut`, `rows_drop`, `rows_split`.
+        `rows_left_out`, `rows_without_labels`, `rows_cut`, `rows_drop`, `rows_split`, `prompts_too_long`, `reward_skipped`.
         """
         if not self._silent:
             self._events.append(self._stamp() | {"kind": kind} | facts)
+
+    def rollouts(self, step: int, groups: Sequence[Mapping[str, Any]]) -> None:
+        """Record what a step's prompts were answered, and what each answer was worth."""
+        if not self._silent:
+            self._rollouts = self._rollouts or AppendLog(self._folder.rollouts)
+            self._rollouts.append({"v": 1, "step": step, "attempt": self._attempt, "groups": list(groups)})
 
     def _stamp(self) -> dict[str, Any]:
         self._seq += 1
@@ -58,6 +66,7 @@ class Recorder:
             self._last_beat = time.monotonic()
 
     def close(self) -> None:
-        """Flush both files."""
-        self._metrics.close()
-        self._events.close()
+        """Flush the files."""
+        for log in (self._metrics, self._events, self._rollouts):
+            if log is not None:
+                log.close()

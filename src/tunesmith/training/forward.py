@@ -17,7 +17,7 @@ from tunesmith.data.batching import BatchRules
 from tunesmith.data.templates import Encoded
 from tunesmith.models.heads import dense_head_weight, hidden_states, project
 from tunesmith.training.batches import Batch, make_batch
-from tunesmith.training.cross_entropy import summed_cross_entropy
+from tunesmith.training.cross_entropy import summed_cross_entropy, token_log_probabilities
 from tunesmith.training.packing import SegmentMask
 
 logger = logging.getLogger(__name__)
@@ -38,18 +38,48 @@ class Forward:
     def summed_loss(self, model: Any, batch: Batch) -> mx.array:
         """Return the float32 sum of the cross-entropy where the loss counts."""
         if not self.labels_only:
-            logits = model(batch.inputs)
-            return _entropy(logits.reshape(-1, logits.shape[-1])[batch.positions], batch)
-        cache = None if batch.segments is None else [SegmentMask(batch.segments)] * len(model.layers)
-        hidden = hidden_states(model, batch.inputs, cache)
-        hidden = hidden.reshape(-1, hidden.shape[-1])[batch.positions]  # [N, D]
+            return _cross_entropy(_all_logits(model, batch), batch)
+        hidden = _hidden(model, batch)
         weight = dense_head_weight(model) if self.chunked else None
         if weight is not None:
             return summed_cross_entropy(hidden, weight, batch.targets, batch.counts)
-        return _entropy(project(model, hidden), batch)
+        return _cross_entropy(project(model, hidden), batch)
+
+    def log_probabilities(self, model: Any, batch: Batch, temperature: float = 1.0) -> tuple[mx.array, mx.array]:
+        """Return, where the loss counts, the float32 log-probabilities of the targets [N] and the entropies [N] (without gradient).
+
+        Both are of the distribution at a temperature, the one that tokens were drawn from.
+        """
+        if not self.labels_only:
+            return _log_softmax(_all_logits(model, batch), batch.targets, temperature)
+        hidden = _hidden(model, batch)
+        weight = dense_head_weight(model) if self.chunked else None
+        if weight is not None:
+            return token_log_probabilities(hidden, weight, batch.targets, temperature)
+        return _log_softmax(project(model, hidden), batch.targets, temperature)
 
 
-def _entropy(logits: mx.array, batch: Batch) -> mx.array:
+def _all_logits(model: Any, batch: Batch) -> mx.array:
+    logits: mx.array = model(batch.inputs)
+    return logits.reshape(-1, logits.shape[-1])[batch.positions]
+
+
+def _hidden(model: Any, batch: Batch) -> mx.array:
+    """Return the hidden states [N, D] where the loss counts."""
+    cache = None if batch.segments is None else [SegmentMask(batch.segments)] * len(model.layers)
+    hidden = hidden_states(model, batch.inputs, cache)
+    return hidden.reshape(-1, hidden.shape[-1])[batch.positions]
+
+
+def _log_softmax(logits: mx.array, targets: mx.array, temperature: float) -> tuple[mx.array, mx.array]:
+    logits = logits.astype(mx.float32) / temperature
+    norm = mx.logsumexp(logits, axis=-1, keepdims=True)
+    chosen = mx.take_along_axis(logits, targets[:, None], axis=-1)
+    frozen = mx.stop_gradient(logits - norm)
+    return (chosen - norm)[:, 0], -(mx.exp(frozen) * frozen).sum(axis=-1)
+
+
+def _cross_entropy(logits: mx.array, batch: Batch) -> mx.array:
     total: mx.array = (nn.losses.cross_entropy(logits.astype(mx.float32), batch.targets) * batch.counts).sum()
     return total
 

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+from mlx.utils import tree_flatten
 
 from tunesmith.data.batching import BatchRules, attention_width, pass_tokens
-from tunesmith.data.encoding import EncodedRows, EncodingRules, encode_dataset
-from tunesmith.models.adapter_files import adapter_config
+from tunesmith.errors import UserError
+from tunesmith.models.adapter_files import adapter_config, load_adapter_weights, read_adapter_config, verify_folder
 from tunesmith.models.loading import LoadedModel, count_parameters, hash_model, load_model
+from tunesmith.models.reference import Reference
 from tunesmith.models.tuning import checkpoint_layers, find_lora_keys, make_trainable, quantize_base
+from tunesmith.store.run_folder import RunFolder
 from tunesmith.system.device import blas_name, device_name
-from tunesmith.training.batches import Batch
 from tunesmith.training.checkpoints import Checkpoints
 from tunesmith.training.config import TrainConfig
 from tunesmith.training.events import Recorder
@@ -27,8 +29,8 @@ from tunesmith.training.progress import Progress
 from tunesmith.training.registry import METHODS
 from tunesmith.training.samples import Probe, choose_probes
 from tunesmith.training.schedule import make_optimizer
+from tunesmith.training.task import Task
 
-Loss = Callable[[Any, Batch, Forward], mx.array]
 GB = 1_000_000_000
 
 
@@ -38,17 +40,18 @@ class Run:
 
     config: TrainConfig
     base: LoadedModel
-    rows: EncodedRows
+    task: Task
     rules: BatchRules
     steps: int
-    loss: Loss
     forward: Forward
     optimizer: Any
+    reference: Reference
     recorder: Recorder
     checkpoints: Checkpoints
     probes: list[Probe]
     progress: Progress
     processes: Processes
+    abandoned: Callable[[], bool] = lambda: False  # whether the run is asked to end; long steps look in between
     health: Health = field(default_factory=Health)
 
 
@@ -57,37 +60,36 @@ def prepare_run(
 ) -> Run:
     """Load, encode, make trainable, and go to where the newest checkpoint stands; record what will be trained.
 
-    Raises UserError `model_…`, `data_…`, `dataset_…`, `modules_unknown`, `checkpoint_of_another_config`, `saved_folder_damaged`.
+    Raises UserError `model_…`, `data_…`, `dataset_…`, `modules_unknown`, `adapter_…`, `reward_…`, `checkpoint_of_another_config`,
+    `saved_folder_damaged`.
     """
     processes = processes or Processes()
-    method = METHODS[config.method]
     _set_memory_limits(config)
     base = load_model(model_path)
     recorder.beat()
-    encoding = EncodingRules(
-        config.max_seq_length, config.loss_on, config.overlong, config.validation_share, config.seed, config.template
-    )  # fmt: skip
-    rows = encode_dataset(data_path, method.row_kinds, base.tokenizer, encoding)
+    task: Task = METHODS[config.method].task.open(config, base, data_path, run_dir)
+    recorder.beat()
     quantize_base(base.model, config.quantize)
     base.model.freeze()  # the trial must see the head as the run will
-    forward, reason = choose_forward(base.model, rows.train)
+    forward, reason = choose_forward(base.model, task.trial)
     forward = dataclasses.replace(forward, packing=forward.packing and config.packing)
     rules = BatchRules(
         config.batch_size, config.max_seq_length, config.seed, forward.packing, config.grad_accumulation_steps,
         attention_width(base.config), config.pass_tokens or pass_tokens(device_name()),
     )  # fmt: skip
-    steps = rules.steps(len(rows.train), config.iters, config.epochs)
     description = _make_trainable(config, base)
+    reference = Reference(base.model)
+    _begin_from_adapter(RunFolder(run_dir).begin, base, description)
     optimizer = make_optimizer(config)
     optimizer.init(base.model.trainable_parameters())
     checkpoints = Checkpoints(run_dir, base.model, optimizer, description)
     if processes.writes:
         checkpoints.require_space()
-    progress = checkpoints.load_newest()
     run = Run(
-        config, base, rows, rules, steps, method.loss(), forward, optimizer, recorder, checkpoints,
-        choose_probes(data_path, rows.valid_source, config.sample_prompts), progress, processes,
+        config, base, task, rules, rules.steps(task.count, config.iters, config.epochs), forward, optimizer, reference, recorder,
+        checkpoints, choose_probes(data_path, task.valid_source, config.sample_prompts), checkpoints.load_newest(), processes,
     )  # fmt: skip
+    task.begin(run)
     _record_start(run, reason)
     return run
 
@@ -117,25 +119,45 @@ def _make_trainable(config: TrainConfig, base: LoadedModel) -> dict[str, Any]:
     )
 
 
+def _begin_from_adapter(folder: Path, base: LoadedModel, description: dict[str, Any]) -> None:
+    """Put the weights of the adapter that the run begins from, if any, into the model.
+
+    Raises UserError `adapter_…`, `adapter_shape_differs` naming the settings that must be as the adapter's are.
+    """
+    if not folder.is_dir():
+        return
+    verify_folder(folder)
+    config = read_adapter_config(folder, base.path, description["base_model_hash"])
+    ours, theirs = description["lora_parameters"], config["lora_parameters"]
+    facts = [("tuning", config.get("fine_tune_type"), description["fine_tune_type"])]
+    facts += [(name, theirs.get(name), ours[name]) for name in ("rank", "scale", "keys")]
+    if different := [f"{name}: {its}" for name, its, own in facts if its != own]:
+        raise UserError("adapter_shape_differs", adapter=str(config.get("model")), settings="; ".join(different)[:300])
+    weights = load_adapter_weights(folder)
+    if {name: w.shape for name, w in weights.items()} != {name: w.shape for name, w in _trainable(base.model).items()}:
+        raise UserError("adapter_shape_differs", adapter=str(config.get("model")), settings=f"num_layers: {config.get('num_layers')}")
+    base.model.load_weights(list(weights.items()), strict=False)
+    mx.eval(base.model.parameters())
+
+
+def _trainable(model: Any) -> dict[str, mx.array]:
+    return dict(tree_flatten(model.trainable_parameters()))
+
+
 def _record_start(run: Run, packing_off: str) -> None:
-    rows, forward, recorder = run.rows, run.forward, run.recorder
+    task, forward, recorder = run.task, run.forward, run.recorder
     if run.progress.step:
         recorder.resumed(run.progress.step)
         recorder.event("resumed", step=run.progress.step)
         return
     total, trainable = count_parameters(run.base.model)
     recorder.event(
-        "run_started", rows=len(rows.train), valid_rows=len(rows.valid), parameters=total, trainable_parameters=trainable,
-        device=device_name(), blas=blas_name(), tokens=rows.tokens, supervised_tokens=rows.supervised_tokens, steps=run.steps,
-        packing=forward.packing, labels_only=forward.labels_only, chunked=forward.chunked, processes=run.processes.count,
+        "run_started", rows=task.count, parameters=total, trainable_parameters=trainable, device=device_name(), blas=blas_name(),
+        steps=run.steps, packing=forward.packing, labels_only=forward.labels_only, chunked=forward.chunked,
+        processes=run.processes.count, **task.facts,
     )  # fmt: skip
     if packing_off and run.config.packing:
         recorder.event("packing_off", reason=packing_off)
-    counts = (
-        ("rows_left_out", rows.unusable),
-        ("rows_without_labels", rows.without_labels),
-        (f"rows_{run.config.overlong}", rows.overlong),
-    )
-    for kind, count in counts:
+    for kind, count in task.notes:
         if count:
             recorder.event(kind, count=count)

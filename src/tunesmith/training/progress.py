@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tunesmith.training.task import StepResult
+
 
 @dataclass
 class Window:
@@ -17,32 +19,51 @@ class Window:
     tokens: int = 0
     steps: int = 0
     seconds: float = 0.0
+    figures: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def add(self, done: StepResult, seconds: float) -> None:
+        """Take in a step."""
+        self.loss_sum += done.loss_sum
+        self.supervised_tokens += done.loss_count
+        self.tokens += done.tokens
+        self.steps += 1
+        self.seconds += seconds
+        for name, value in done.figures.items():
+            self.figures[name] = self.figures.get(name, 0.0) + value
+            self.counts[name] = self.counts.get(name, 0) + 1
 
     @property
     def loss(self) -> float:
-        """The mean loss of a supervised token."""
+        """The mean loss of what it is counted over: supervised tokens, pairs, or moves of a policy."""
         return self.loss_sum / max(1, self.supervised_tokens)
+
+    @property
+    def means(self) -> dict[str, float]:
+        """The method's own figures, each the mean over the steps that had it."""
+        return {name: total / self.counts[name] for name, total in self.figures.items()}
 
 
 @dataclass
 class Progress:
-    """A run's place: steps done, tokens seen, the open report window, and the validations so far."""
+    """A run's place: steps done, tokens seen, rows used (of methods that choose), the open report window, and the validations so far."""
 
     step: int = 0
     tokens_seen: int = 0
     elapsed_seconds: float = 0.0
     first_loss: float | None = None
-    best_val_loss: float | None = None
+    rows_used: int = 0
+    best_score: float | None = None
     best_step: int = 0
     stale_validations: int = 0
     window: Window = field(default_factory=Window)
 
-    def note_validation(self, loss: float) -> bool:
-        """Take in a validation's loss; return whether it is the best so far."""
-        if self.best_val_loss is not None and not loss < self.best_val_loss:
+    def note_validation(self, score: float) -> bool:
+        """Take in a validation's score, of which lower is better; return whether it is the best so far."""
+        if self.best_score is not None and not score < self.best_score:
             self.stale_validations += 1
             return False
-        self.best_val_loss, self.best_step, self.stale_validations = loss, self.step, 0
+        self.best_score, self.best_step, self.stale_validations = score, self.step, 0
         return True
 
     def as_record(self) -> dict[str, Any]:
@@ -53,4 +74,6 @@ class Progress:
 def progress_of(record: Mapping[str, Any]) -> Progress:
     """Return the progress in a checkpoint's record."""
     values = {name: value for name, value in record.items() if name != "v"}
+    if "best_val_loss" in values:  # its name before there were other scores
+        values["best_score"] = values.pop("best_val_loss")
     return Progress(**(values | {"window": Window(**values["window"])}))

@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal
 
-from tunesmith.data.formats import KINDS
+from tunesmith.data.formats import KINDS, POLICY, PREFERENCE, SFT
+
+Family = Literal["sft", "preference", "policy"]
+_TASKS: dict[Family, str] = {"sft": "sft:SupervisedTask", "preference": "preference:PreferenceTask", "policy": "policy:PolicyTask"}
 
 
 @dataclass(frozen=True)
 class Method:
-    """A method is the kinds of rows that it can use, and a loss in a module that the worker imports."""
+    """A method is a name in a family; a family is one kind of task, in a module that the worker imports."""
 
     name: str
-    row_kinds: tuple[str, ...]
-    loss_path: str
+    family: Family
 
-    def loss(self) -> Callable[..., Any]:
-        """Return loss(model, batch, forward), the sum over the supervised tokens; imports mlx."""
-        module, name = self.loss_path.split(":")
-        loss: Callable[..., Any] = getattr(import_module(module), name)
-        return loss
+    @property
+    def row_kinds(self) -> tuple[str, ...]:
+        """The kinds of rows that it can use."""
+        return tuple(name for name, kind in KINDS.items() if self.name in kind.methods)
+
+    @property
+    def task(self) -> Any:
+        """The family's task; imports mlx."""
+        module, name = _TASKS[self.family].split(":")
+        return getattr(import_module(f"tunesmith.training.methods.{module}"), name)
 
 
 METHODS = {
-    "sft": Method(
-        "sft", tuple(name for name, kind in KINDS.items() if "sft" in kind.methods), "tunesmith.training.methods.sft:summed_loss"
-    ),
-}
+    name: Method(name, family)
+    for family, names in (("sft", SFT), ("preference", PREFERENCE), ("policy", POLICY))
+    for name in names
+}  # fmt: skip

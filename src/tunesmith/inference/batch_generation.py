@@ -1,0 +1,81 @@
+"""Many answers in one continuous batch, mlx-lm's BatchGenerator behind one seam. Knows token ids, no texts and no rewards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+from mlx_lm.generate import BatchGenerator
+from mlx_lm.models.cache import make_prompt_cache
+from mlx_lm.sample_utils import make_sampler
+
+PREFILL_TOKENS = 2048
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How tokens are drawn, under mlx-lm's names; at most `rows` answers are written at once."""
+
+    max_tokens: int
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    rows: int = 256
+
+
+@dataclass(frozen=True)
+class Written:
+    """An answer's token ids, its stop token among them, and whether it was cut at the longest length."""
+
+    ids: list[int]
+    truncated: bool
+
+
+class Abandoned(Exception):
+    """Raised between two tokens when the caller no longer wants the answers."""
+
+
+def generate_groups(
+    model: Any, prompts: Sequence[Sequence[int]], group_size: int, stop_tokens: Sequence[int], drawing: Drawing,
+    abandoned: Callable[[], bool] = lambda: False,
+) -> list[list[Written]]:  # fmt: skip
+    """Return `group_size` answers to each prompt. A group's prompt goes through the model once; its cache is copied.
+
+    With the same weights, `mx.random.seed` before the call decides everything. Raises Abandoned within one token of the wish.
+    """
+    generator = BatchGenerator(
+        model, stop_tokens=[[token] for token in stop_tokens], completion_batch_size=drawing.rows, prefill_batch_size=drawing.rows,
+        sampler=make_sampler(drawing.temperature, top_p=drawing.top_p if drawing.top_p < 1 else 0.0, top_k=drawing.top_k),
+    )  # fmt: skip
+    try:
+        ids = [_insert(generator, model, prompt, group_size, drawing.max_tokens) for prompt in prompts]
+        tokens: dict[int, list[int]] = {number: [] for group in ids for number in group}
+        ends: dict[int, str] = {}
+        while step := generator.next_generated():
+            for answer in step:
+                tokens[answer.uid].append(answer.token)
+                if answer.finish_reason:
+                    ends[answer.uid] = answer.finish_reason
+            if abandoned():
+                raise Abandoned
+    finally:
+        generator.close()
+    return [[Written(tokens[number], ends[number] == "length") for number in group] for group in ids]
+
+
+def _insert(generator: Any, model: Any, prompt: Sequence[int], group_size: int, max_tokens: int) -> list[int]:
+    limits = [max_tokens] * group_size
+    if group_size == 1 or len(prompt) == 1:
+        numbers: list[int] = generator.insert([list(prompt)] * group_size, limits)
+        return numbers
+    cache = make_prompt_cache(model)
+    begin = mx.array(prompt[:-1])[None]
+    with mx.stream(generator.stream):
+        for start in range(0, begin.shape[1], PREFILL_TOKENS):
+            model(begin[:, start : start + PREFILL_TOKENS], cache=cache)
+            mx.eval([layer.state for layer in cache])
+    numbers = generator.insert([[prompt[-1]]] * group_size, limits, caches=[cache] * group_size)
+    return numbers
+

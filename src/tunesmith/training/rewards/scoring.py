@@ -1,0 +1,100 @@
+"""All reward functions of a run on a batch of completions: each one's scores and their weighted sum. Knows no models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tunesmith.errors import UserError
+from tunesmith.training.rewards.custom import RewardFile
+from tunesmith.training.rewards.registry import build_reward
+from tunesmith.training.rewards.spec import Completion, Reward, RewardSpec
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Of N completions: `total` [N], the weighted sum, and each function's scores [N] by name, NaN where it had nothing to say.
+
+    `skipped` are functions that failed and were left out, with the reason.
+    """
+
+    total: Floats
+    by_function: dict[str, Floats]
+    skipped: dict[str, UserError]
+
+
+class RewardSet:
+    """The functions that a run's settings name, ready to score; a closed set can be used again."""
+
+    def __init__(self, specs: Sequence[RewardSpec], folder: Path, skip_failing: bool = False) -> None:
+        """Build the built-in functions. Raises UserError `reward_…`, `setting_…`, `rewards_missing`."""
+        if not specs:
+            raise UserError("rewards_missing")
+        self.specs = list(specs)
+        self.names = unique_names(specs)
+        self._skip_failing = skip_failing
+        self._built: dict[str, Reward] = {n: build_reward(s) for n, s in zip(self.names, specs, strict=True) if not s.is_custom}
+        self._files = {s.file: RewardFile(folder / s.file) for s in specs if s.is_custom}
+
+    def open(self) -> None:
+        """Load the custom files now, so that a broken one is known before anything is generated. Raises UserError `reward_…`."""
+        for file in self._files.values():
+            known = file.functions()
+            for spec in self.specs:
+                if spec.file == file.path.name and spec.name not in known:
+                    raise UserError("reward_function_unknown", function=spec.name, file=spec.file, known=", ".join(known) or "–")
+
+    def score(self, prompts: Sequence[Any], completions: Sequence[Completion], rows: Sequence[Mapping[str, Any]]) -> Scores:
+        """Return what N completions are worth; `rows` are theirs, all columns.
+
+        Custom functions are called as trl calls them: `prompts`, `completions` (texts), every column of the rows by name, and ours:
+        `completion_tokens`, `truncated`. Raises UserError `reward_…` naming the function, unless failing ones are skipped.
+        """
+        by_function: dict[str, Floats] = {}
+        skipped: dict[str, UserError] = {}
+        for name, spec in zip(self.names, self.specs, strict=True):
+            try:
+                values = self._values(name, spec, prompts, completions, rows)
+            except UserError as error:
+                if not self._skip_failing:
+                    raise
+                values = [None] * len(completions)
+                skipped[name] = error
+            by_function[name] = np.array([np.nan if value is None else value for value in values], np.float64)
+        weighted = [spec.weight * by_function[name] for name, spec in zip(self.names, self.specs, strict=True)]
+        return Scores(np.nansum(np.stack(weighted), axis=0), by_function, skipped)
+
+    def _values(
+        self, name: str, spec: RewardSpec, prompts: Sequence[Any], completions: Sequence[Completion], rows: Sequence[Mapping[str, Any]]
+    ) -> list[float | None]:
+        if not spec.is_custom:
+            function = self._built[name]
+            return [function.score(completion, row) for completion, row in zip(completions, rows, strict=True)]
+        columns = {column: [row.get(column) for row in rows] for row in rows for column in row}
+        arguments = columns | {
+            "prompts": list(prompts), "completions": [c.text for c in completions],
+            "completion_tokens": [c.tokens for c in completions], "truncated": [c.truncated for c in completions],
+        }  # fmt: skip
+        arguments.pop("prompt", None)
+        return self._files[spec.file].score(spec.name, arguments, len(completions))
+
+    def close(self) -> None:
+        """End the custom files' processes."""
+        for file in self._files.values():
+            file.close()
+
+
+def unique_names(specs: Sequence[RewardSpec]) -> list[str]:
+    """Return a name for each function: its own, with a number behind it when it comes again."""
+    names: list[str] = []
+    for spec in specs:
+        same = sum(earlier.name == spec.name for earlier in specs[: len(names)])
+        names.append(f"{spec.name}_{same + 1}" if same else spec.name)
+    return names
