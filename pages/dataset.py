@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import streamlit as st
 
 from tunesmith.services import datasets
@@ -14,7 +12,7 @@ from tunesmith.ui.frame import go_to
 from tunesmith.ui.messages import guarded, toast
 from tunesmith.ui.quality_view import draw_quality
 from tunesmith.ui.session import services, t
-from tunesmith.ui.training_form import dataset_title, present_config, start_form_with
+from tunesmith.ui.training_form import dataset_title, start_form_for
 from tunesmith.ui.versions_view import draw_history, draw_split
 from tunesmith.ui.xray import draw_xray
 
@@ -47,12 +45,6 @@ def draw_undo() -> None:
                 st.rerun()
 
 
-def train_on(dataset_id: str) -> None:
-    """Go to the form of a new run with this data set chosen."""
-    start_form_with(dataclasses.replace(present_config(), data=dataset_id))
-    go_to("training", view="new")
-
-
 def zip_dataset(dataset_id: str) -> bytes:
     """Return the data set's files as a zip file."""
     folder = datasets.find_dataset(services(), dataset_id).path
@@ -61,11 +53,14 @@ def zip_dataset(dataset_id: str) -> bytes:
 
 def draw_actions(summary: datasets.DatasetSummary) -> None:
     """Draw what can be done with the chosen set."""
-    if "sft" not in summary.methods:
-        st.caption(t("dataset.not_trainable"))
     with st.container(horizontal=True):
-        if "sft" in summary.methods and st.button(t("dataset.train"), type="primary", icon=":material/model_training:"):
-            train_on(summary.id)
+        if (
+            summary.methods
+            and summary.rows.get("train")
+            and st.button(t("dataset.train"), type="primary", icon=":material/model_training:")
+        ):
+            start_form_for(summary)
+            go_to("training", view="new")
         st.download_button(
             t("common.download"),
             lambda: zip_dataset(summary.id),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from tunesmith.data.formats import POLICY
 from tunesmith.services import experiments, training
 from tunesmith.ui.figures import show_time
 from tunesmith.ui.frame import open_run
@@ -14,6 +15,7 @@ from tunesmith.ui.run_view import draw_run
 from tunesmith.ui.session import services, t
 from tunesmith.ui.sweep_form import draw_sweep
 from tunesmith.ui.training_form import draw_form
+from tunesmith.ui.workbench_view import draw_workbench
 
 
 def draw_new_run() -> None:
@@ -30,6 +32,9 @@ def draw_new_run() -> None:
             open_run(run_id)
         if config is not None:
             draw_sweep(config, ready)
+    if config is not None and config.method in POLICY:
+        with st.expander(t("workbench.title"), icon=":material/science:", expanded=True):
+            draw_workbench(config)
 
 
 def draw_runs() -> None:

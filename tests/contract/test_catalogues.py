@@ -16,11 +16,16 @@ from tunesmith.i18n.catalog import LANGUAGES, field_words, load_catalogue, t
 from tunesmith.inference.sampling import Sampling
 from tunesmith.settings.schema import AppSettings
 from tunesmith.training.config import LoraParameters, TrainConfig
+from tunesmith.training.policy_config import PolicyParameters
+from tunesmith.training.preference_config import PreferenceParameters
+from tunesmith.training.rewards.registry import REWARDS
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted([*(ROOT / "src/tunesmith").rglob("*.py"), *(ROOT / "pages").glob("*.py"), ROOT / "app.py"])
 OTHERS = [lang for lang in LANGUAGES if lang != "en"]
-FORMS = (TrainConfig, LoraParameters, AppSettings, Sampling, SynthesisRules)
+FORMS = (
+    TrainConfig, LoraParameters, PolicyParameters, PreferenceParameters, AppSettings, Sampling, SynthesisRules, *REWARDS.values(),
+)  # fmt: skip
 PROPER_NAMES = {
     "ChatML", "Alpaca", "Llama 2", "Llama 3", "Qwen", "Gemma", "Mistral", "Phi", "JSON", "CSV", "TSV", "Parquet", "Excel", "Markdown",
 }  # fmt: skip
@@ -155,7 +160,7 @@ def test_every_word_is_used() -> None:
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
 def test_every_setting_is_described(form: type, lang: str) -> None:
     for field in dataclasses.fields(form):
-        if not field.metadata:
+        if "label" not in field.metadata:
             continue
         for language in ("en", lang):
             label, help_text = field_words(form.__name__, field, language)

@@ -38,7 +38,7 @@ def test_inspect_map_import_split_list(data_dir: Path, file: Path) -> None:
     assert json.loads(told.stdout)["rows"] == {"train": 2, "valid": 1}, told.stderr
     listed = {d["id"]: d for d in json.loads(run_cli("data", "list", "--json").stdout)}
     assert listed["desk"]["version"] == 2
-    assert listed["desk"]["methods"] == ["sft"]
+    assert listed["desk"]["methods"][0] == "sft"
 
 
 def test_problems_are_told_by_line_and_field(data_dir: Path, tmp_path: Path) -> None:

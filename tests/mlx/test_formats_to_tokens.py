@@ -24,6 +24,7 @@ from mlx_lm.tuner.datasets import ChatDataset, CompletionsDataset, TextDataset
 from tunesmith.data.encoding import EncodingRules, encode_dataset
 from tunesmith.data.formats import KINDS, as_messages
 from tunesmith.data.importing import Work, import_source
+from tunesmith.data.prompts import PromptRules, read_prompts
 from tunesmith.data.readers.source import Budget
 from tunesmith.data.row_files import open_rows
 from tunesmith.models.loading import LoadedModel
@@ -45,6 +46,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
     "reasoning": [{"prompt": "1+1+1?", "reasoning_steps": ["1+1=2", "2+1=3"], "answer": "3"},
                   {"prompt": "二つ?", "reasoning_steps": ["考える"], "answer": "はい"}],
     "prompt_answer": [{"prompt": "6 × 7?", "answer": "42"}, {"prompt": "最初は?", "answer": "一"}],
+    "prompt": [{"prompt": "色は?"}, {"prompt": "Why, \"really\"?"}],
     "text": [{"text": "昔々、あるところに。"}, {"text": "Once upon a time, \"there\" was."}],
 }  # fmt: skip
 
@@ -116,6 +118,12 @@ def expected_tokens(base: LoadedModel, row: Mapping[str, Any]) -> tuple[list[int
     return ids, len(tokenizer.apply_chat_template(messages[:-1], add_generation_prompt=True, return_dict=False))
 
 
+def expected_prompt(base: LoadedModel, row: Mapping[str, Any]) -> list[int]:
+    messages = [{"role": "user", "content": row["prompt"]}]
+    ids: list[int] = base.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+    return ids
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("format_name", FORMATS)
 def test_bytes_to_tokens(base: LoadedModel, tmp_path: Path, format_name: str, kind: str) -> None:
@@ -126,6 +134,10 @@ def test_bytes_to_tokens(base: LoadedModel, tmp_path: Path, format_name: str, ki
     assert record["census"]["kinds"] == {kind: 2}
     assert record["census"]["left_out"] == 0
     assert [row.value for row in open_rows(folder / "train.jsonl")] == ROWS[kind]
+    if kind == "prompt":
+        found = read_prompts(folder, [kind], base.tokenizer, PromptRules(longest=2048, validation_share=0.0, seed=0)).train
+        assert [prompt.ids for prompt in found] == [expected_prompt(base, row) for row in ROWS[kind]]
+        return
     rules = EncodingRules(max_seq_length=2048, loss_on="last_answer", overlong="cut", validation_share=0.0, seed=0)
     encoded = encode_dataset(folder, [kind], base.tokenizer, rules)
     for row, source in zip(encoded.train, ROWS[kind], strict=True):

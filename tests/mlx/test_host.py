@@ -20,6 +20,7 @@ from tunesmith.system.paths import DEMO_DATA, DEMO_MODEL
 
 QUESTION = [{"role": "user", "content": "What is the capital of Japan?"}]
 RULES = {"max_seq_length": 128, "loss_on": "all_answers", "overlong": "cut", "validation_share": 0.1, "seed": 0}
+LENGTH = {"iters": 10, "epochs": 0}
 BATCHING = {"batch_size": 4, "longest": 128, "seed": 0}
 
 
@@ -80,21 +81,14 @@ def test_a_killed_host_is_reported_and_replaced(host: HostClient) -> None:
 
 
 def test_tokens_are_counted_by_the_models_own_tokenizer(host: HostClient) -> None:
-    report = host.count_tokens(DEMO_MODEL, DEMO_DATA / "company_facts", ["messages"], RULES, BATCHING, iters=10, epochs=0)
+    report = host.count_tokens(DEMO_MODEL, DEMO_DATA / "company_facts", "sft", ["messages"], RULES, BATCHING, LENGTH)
     lines = (DEMO_DATA / "company_facts" / "train.jsonl").read_text().splitlines()
     assert report.rows == len(lines)
     assert report.overlong_rows == report.unusable_rows == report.rows_without_labels == 0
     assert report.steps == 10
     assert 0 < report.supervised_tokens < report.tokens
-    shorter = host.count_tokens(
-        DEMO_MODEL,
-        DEMO_DATA / "company_facts",
-        ["messages"],
-        RULES | {"max_seq_length": report.longest_tokens - 1},
-        BATCHING,
-        iters=10,
-        epochs=0,
-    )
+    rules = RULES | {"max_seq_length": report.longest_tokens - 1}
+    shorter = host.count_tokens(DEMO_MODEL, DEMO_DATA / "company_facts", "sft", ["messages"], rules, BATCHING, LENGTH)
     assert shorter.overlong_rows > 0
 
 

@@ -123,6 +123,18 @@ def _first_fit(lengths: Sequence[int], capacity: int) -> list[list[int]]:
     return [members for _, members in lines]
 
 
+def group_pairs(tokens: Sequence[int], rules: BatchRules) -> list[range]:
+    """Return which pairs share a pass, in order, by the tokens of each: about `pass_tokens`, at least one pair."""
+    groups: list[range] = []
+    begin, used = 0, 0
+    for place, size in enumerate(tokens):
+        if place > begin and rules.pass_tokens and used + size > rules.pass_tokens:
+            groups.append(range(begin, place))
+            begin, used = place, 0
+        used += size
+    return [*groups, range(begin, len(tokens))] if tokens else groups
+
+
 def iterate_shapes(rows: Sequence[Encoded], rules: BatchRules, steps: int) -> Iterator[Shape]:
     """Yield the size of every pass of the first `steps` steps."""
     lengths = [len(row.ids) - 1 for row in rows]

@@ -72,7 +72,8 @@ def row_kind(value: Mapping[str, Any]) -> str:
 
 def methods_of(kinds: Sequence[str]) -> tuple[str, ...]:
     """Return the methods that can learn from at least one of the kinds."""
-    return tuple(sorted({method for kind in kinds if kind in KINDS for method in KINDS[kind].methods}))
+    found = {method for kind in kinds if kind in KINDS for method in KINDS[kind].methods}
+    return tuple(method for method in (*SFT, *PREFERENCE, *POLICY) if method in found)
 
 
 def as_messages(value: Mapping[str, Any]) -> list[Message]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tunesmith.data.batching import BatchRules, Shape, group_pairs, plan_lines
 from tunesmith.data.encoding import read_usable
 from tunesmith.data.formats import Row
 from tunesmith.data.templates import Encoded, Tokenizer, encode_row
@@ -65,6 +66,18 @@ def encode_pair(value: dict[str, Any], tokenizer: Tokenizer, template: str | Non
     """Return a checked preference row as tokens. Raises UserError `model_without_chat_template`, `template_broken`."""
     swapped = {**value, "chosen": value["rejected"]}
     return Pair(*(encode_row(each, tokenizer, "last_answer", template) for each in (value, swapped)))
+
+
+def largest_pair_shape(pairs: Sequence[Pair], rules: BatchRules) -> Shape:
+    """Return the largest pass of pairs, each batch taken in the order of the rows."""
+    shapes = []
+    for begin in range(0, len(pairs), rules.batch_size):
+        batch = pairs[begin : begin + rules.batch_size]
+        for members in group_pairs([pair.tokens for pair in batch], rules):
+            rows = [row for i in members for row in batch[i]]
+            lines, width = plan_lines([len(row.ids) - 1 for row in rows], rules)
+            shapes.append(Shape(len(lines), width, sum(sum(row.supervised[1:]) for row in rows)))
+    return max(shapes, key=lambda shape: (shape.lines * shape.width, shape.labels))
 
 
 def _longest(pair: Pair) -> int:

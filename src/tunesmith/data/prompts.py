@@ -26,7 +26,7 @@ class PromptRules:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What the model is asked: its ids, the question as a person reads it, and the row's columns, `answer` among them where there is one."""
+    """What the model is asked: its ids, the question as a person reads it, and the row's columns, with `answer` where there is one."""
 
     ids: list[int]
     text: str

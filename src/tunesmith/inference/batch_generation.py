@@ -71,11 +71,10 @@ def _insert(generator: Any, model: Any, prompt: Sequence[int], group_size: int, 
         numbers: list[int] = generator.insert([list(prompt)] * group_size, limits)
         return numbers
     cache = make_prompt_cache(model)
-    begin = mx.array(prompt[:-1])[None]
+    begin = mx.array(list(prompt[:-1]))[None]
     with mx.stream(generator.stream):
         for start in range(0, begin.shape[1], PREFILL_TOKENS):
             model(begin[:, start : start + PREFILL_TOKENS], cache=cache)
             mx.eval([layer.state for layer in cache])
     numbers = generator.insert([[prompt[-1]]] * group_size, limits, caches=[cache] * group_size)
     return numbers
-

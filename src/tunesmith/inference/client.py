@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from tunesmith.errors import UserError
-from tunesmith.inference.protocol import Delta, TokenReport, TokenView
+from tunesmith.inference.protocol import Delta, Sample, TokenReport, TokenView
 from tunesmith.inference.sampling import Sampling
 from tunesmith.system.environment import worker_environment
 
@@ -49,18 +49,31 @@ class HostClient:
             yield Delta(**answer["delta"])
 
     def count_tokens(
-        self, model: Path, data: Path, kinds: Sequence[str], rules: Mapping[str, Any], batching: Mapping[str, Any], **length: float
-    ) -> TokenReport:
-        """Return a data set's size in the model's tokens; `rules` are EncodingRules, `batching` BatchRules, `length` iters and epochs.
+        self, model: Path, data: Path, family: str, kinds: Sequence[str], rules: Mapping[str, Any], batching: Mapping[str, Any],
+        length: Mapping[str, Any],
+    ) -> TokenReport:  # fmt: skip
+        """Return a data set's size in the model's tokens, counted as `data.counting.COUNTS[family]` does; `batching` are BatchRules.
 
         Raises UserError `data_…`, `model_…`.
         """
         request = {
-            "op": "count_tokens", "model": str(model), "data": str(data), "kinds": list(kinds), "rules": dict(rules),
-            "batching": dict(batching), **length,
+            "op": "count_tokens", "model": str(model), "data": str(data), "family": family, "kinds": list(kinds), "rules": dict(rules),
+            "batching": dict(batching), "length": dict(length),
         }  # fmt: skip
         (answer,) = self._ask(request)
         return TokenReport(**answer["report"])
+
+    def sample(
+        self, model: Path, adapter: Path | None, conversations: Sequence[Sequence[Mapping[str, Any]]], count: int,
+        drawing: Mapping[str, Any], template: str | None = None, seed: int = 0,
+    ) -> list[list[Sample]]:  # fmt: skip
+        """Return `count` answers to each conversation; `drawing` are inference.batch_generation's Drawing. Raises UserError `model_…`."""
+        request = {
+            "op": "sample", "model": str(model), "adapter": str(adapter) if adapter else None, "count": count, "drawing": dict(drawing),
+            "conversations": [[dict(m) for m in messages] for messages in conversations], "template": template, "seed": seed,
+        }  # fmt: skip
+        (answer,) = self._ask(request)
+        return [[Sample(**each) for each in group] for group in answer["samples"]]
 
     def xray(
         self, model: Path, row: Mapping[str, Any], loss_on: str, longest: int, most: int = 4000, template: str | None = None

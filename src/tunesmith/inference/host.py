@@ -17,7 +17,6 @@ from tunesmith.errors import UserError
 from tunesmith.models.blas import prepare_engine
 
 logger = logging.getLogger("tunesmith.host")
-MOST_LENGTHS = 5000
 Request = dict[str, Any]
 
 
@@ -34,7 +33,7 @@ class Host:
         """Do one request and say how it ended."""
         number = request["id"]
         try:
-            {"stream": self._stream, "count_tokens": self._count_tokens, "xray": self._xray}[request["op"]](request)
+            {"stream": self._stream, "count_tokens": self._count_tokens, "xray": self._xray, "sample": self._sample}[request["op"]](request)
             self._say(number, done=True)
         except UserError as error:
             self._say(number, error=error.as_record())
@@ -79,24 +78,39 @@ class Host:
         return self._bank
 
     def _count_tokens(self, request: Request) -> None:
-        from tunesmith.data.batching import BatchRules, largest_shape, padding_share
-        from tunesmith.data.encoding import EncodingRules, encode_dataset
+        from tunesmith.data.batching import BatchRules
+        from tunesmith.data.counting import COUNTS
         from tunesmith.models.loading import load_tokenizer
 
         tokenizer = load_tokenizer(Path(request["model"]))
-        rows = encode_dataset(Path(request["data"]), request["kinds"], tokenizer, EncodingRules(**request["rules"]))
+        count = COUNTS[request["family"]]
         batching = BatchRules(**request["batching"])
-        steps = batching.steps(len(rows.train), request["iters"], request["epochs"])
-        report = {
-            "rows": len(rows.train), "valid_rows": len(rows.valid), "tokens": rows.tokens, "supervised_tokens": rows.supervised_tokens,
-            "longest_tokens": rows.longest_tokens, "overlong_rows": rows.overlong, "unusable_rows": rows.unusable,
-            "endless_rows": rows.endless,
-            "rows_without_labels": rows.without_labels, "steps": steps,
-            "lengths": _thin_lengths(rows.lengths), "padding_packed": padding_share(rows.train, dataclasses.replace(batching, packed=True)),
-            "padding_padded": padding_share(rows.train, dataclasses.replace(batching, packed=False)),
-            "largest_batch": [*largest_shape(rows.train, batching, steps)],
-        }  # fmt: skip
+        report = count(Path(request["data"]), request["kinds"], tokenizer, request["rules"], batching, request["length"])
         self._say(request["id"], report=report)
+
+    def _sample(self, request: Request) -> None:
+        """Write several answers to each of a few prompts, for a look at them before a run."""
+        import mlx.core as mx
+
+        from tunesmith.data.templates import render
+        from tunesmith.inference.batch_generation import Abandoned, Drawing, generate_groups
+        from tunesmith.models.adapter_files import read_template
+
+        bank = self._open_bank(Path(request["model"]))
+        adapter = Path(request["adapter"]) if request["adapter"] else None
+        bank.activate(bank.load(adapter) if adapter else None)
+        template = request["template"] or (read_template(adapter) if adapter else None)
+        tokenizer, stops = bank.base.tokenizer, sorted(bank.base.tokenizer.eos_token_ids)
+        prompts = [render(tokenizer, messages, answer_next=True, template=template) for messages in request["conversations"]]
+        mx.random.seed(request["seed"])
+        try:
+            groups = generate_groups(
+                bank.base.model, prompts, request["count"], stops, Drawing(**request["drawing"]), lambda: request["id"] in self.cancelled
+            )
+        except Abandoned:
+            return
+        samples = [[_as_sample(tokenizer, answer) for answer in group] for group in groups]
+        self._say(request["id"], samples=samples)
 
     def _xray(self, request: Request) -> None:
         from tunesmith.data.templates import encode_row
@@ -115,10 +129,10 @@ class Host:
         self._say(request["id"], tokens=tokens, total=len(encoded.ids), ends=encoded.learns_to_end(tokenizer.eos_token_id))
 
 
-def _thin_lengths(lengths: list[int]) -> list[int]:
-    """Return the lengths in order, thinned evenly when there are very many."""
-    ordered = sorted(lengths)
-    return ordered[:: max(1, len(ordered) // MOST_LENGTHS)]
+def _as_sample(tokenizer: Any, answer: Any) -> dict[str, Any]:
+    ended = answer.ids and answer.ids[-1] in tokenizer.eos_token_ids
+    text = tokenizer.decode(answer.ids[:-1] if ended else answer.ids)
+    return {"text": text, "tokens": len(answer.ids), "truncated": answer.truncated}
 
 
 def read_requests(host: Host, waiting: queue.SimpleQueue[Request]) -> None:

@@ -19,6 +19,15 @@ class Delta:
 
 
 @dataclass(frozen=True)
+class Sample:
+    """One of several answers to a prompt: its length in tokens, and whether it was cut."""
+
+    text: str
+    tokens: int
+    truncated: bool
+
+
+@dataclass(frozen=True)
 class TokenView:
     """One token of a row: its text, its id, and whether it is `learned`, `context` or `cut` away."""
 

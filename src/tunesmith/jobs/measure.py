@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
 
 from tunesmith.errors import UserError
+from tunesmith.store.files import copy_into
 from tunesmith.store.locks import ProcessLock
 from tunesmith.system.environment import worker_environment
 
@@ -28,8 +30,8 @@ class Measurement:
     shape: tuple[int, int, int]
 
 
-def measure(config_yaml: str, model: Path, data: Path, slot: Path) -> Measurement:
-    """Run the three steps while the accelerator is free.
+def measure(config_yaml: str, model: Path, data: Path, slot: Path, attachments: Mapping[str, Path]) -> Measurement:
+    """Run the three steps while the accelerator is free; `attachments` are what the run needs in its folder, by name.
 
     Raises UserError `accelerator_busy`, `measure_failed`, or what the run raised; TimeoutError after ten minutes.
     """
@@ -39,6 +41,8 @@ def measure(config_yaml: str, model: Path, data: Path, slot: Path) -> Measuremen
     try:
         with tempfile.TemporaryDirectory(prefix="tunesmith-measure-") as folder:
             (Path(folder) / "config.yaml").write_text(config_yaml, encoding="utf-8")
+            for name, source in attachments.items():
+                copy_into(source, Path(folder) / name)
             return _run(Path(folder), model, data)
     finally:
         lock.release()

@@ -15,6 +15,7 @@ from tunesmith.jobs.supervisor import Supervisor
 from tunesmith.settings.files import from_mapping, read_yaml
 from tunesmith.settings.schema import AppSettings
 from tunesmith.store.experiments import ExperimentStore
+from tunesmith.store.rollouts import RolloutLog
 from tunesmith.store.series import MetricSeries
 from tunesmith.system.paths import CONFIG, home_folder
 
@@ -29,6 +30,7 @@ class Services:
     supervisor: Supervisor
     host: HostClient
     _series: dict[str, MetricSeries] = field(default_factory=dict)
+    _rollouts: dict[str, RolloutLog] = field(default_factory=dict)
     _series_lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -43,6 +45,12 @@ class Services:
             reader = self._series.setdefault(run_id, MetricSeries(path))
         reader.refresh()
         return reader
+
+    def rollouts(self, run_id: str) -> RolloutLog:
+        """Return the one shared reader of what a run's policy wrote. Raises UserError `run_unknown`."""
+        path = self.store.folder(run_id).rollouts
+        with self._series_lock:
+            return self._rollouts.setdefault(run_id, RolloutLog(path))
 
     def require_writable(self) -> None:
         """Refuse a change while another server is in charge. Raises UserError `server_read_only`."""

@@ -147,7 +147,8 @@ def _census(info: DatasetInfo) -> dict[str, Any]:
     return _count_files(info.path, tuple((f.name, f.stat().st_mtime_ns, f.stat().st_size) for f in files))
 
 
-def _summarise(info: DatasetInfo) -> DatasetSummary:
+def summarise(info: DatasetInfo) -> DatasetSummary:
+    """Return a data set in figures. Raises UserError `data_…`."""
     census = _census(info)
     warnings = sum(p["severity"] == "warning" for p in census["problems"])
     title, description = info.facts.get("title"), info.facts.get("description")
@@ -166,7 +167,7 @@ def list_datasets(s: Services) -> list[DatasetSummary]:
     found = []
     for info in all_datasets(s):
         try:
-            found.append(_summarise(info))
+            found.append(summarise(info))
         except (UserError, OSError, KeyError):
             found.append(DatasetSummary(info.id, {}, {}, info.shipped, {}, {}, (), 0, errors=1, warnings=0))
     return found
@@ -177,7 +178,7 @@ def report(s: Services, dataset_id: str) -> DatasetReport:
     info = find_dataset(s, dataset_id)
     census = _census(info)
     return DatasetReport(
-        summary=_summarise(info), problems=[SplitProblem(**problem) for problem in census["problems"]],
+        summary=summarise(info), problems=[SplitProblem(**problem) for problem in census["problems"]],
         characters_median=census["characters_median"], characters_longest=census["characters_longest"], duplicates=census["duplicates"],
         problem_counts=census["problem_counts"],
     )  # fmt: skip
@@ -197,6 +198,12 @@ def row_value(s: Services, dataset_id: str, split: str, number: int) -> dict[str
     path = find_splits(find_dataset(s, dataset_id).path).get(split)
     found = open_rows(path).page(number, 1) if path else []
     return _under_our_names(found[0]) if found else None
+
+
+def row_values(s: Services, dataset_id: str, split: str, limit: int) -> list[dict[str, Any]]:
+    """Return the first rows of a split under our column names; none when there is no such split. Raises UserError `dataset_unknown`."""
+    path = find_splits(find_dataset(s, dataset_id).path).get(split)
+    return [_under_our_names(row) for row in open_rows(path).page(0, limit)] if path else []
 
 
 def _under_our_names(row: Row) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from tunesmith.errors import UserError
 from tunesmith.jobs.measure import Measurement, measure
 from tunesmith.models.discovery import ModelInfo
 from tunesmith.models.memory_estimate import MemoryEstimate, MemoryInputs, estimate_memory
+from tunesmith.services.attachments import attachments
 from tunesmith.services.context import Services
 from tunesmith.services.datasets import find_dataset
 from tunesmith.services.models import find_model
@@ -128,6 +129,6 @@ def measure_run(s: Services, config: TrainConfig) -> Measurement:
     s.require_writable()
     model, data = find_model(s, config.model), find_dataset(s, config.data)
     try:
-        return measure(to_yaml(config), model.path, data.path, s.store.locks / "accelerator.lock")
+        return measure(to_yaml(config), model.path, data.path, s.store.locks / "accelerator.lock", attachments(s, config))
     except TimeoutError as error:
         raise UserError("measure_failed", reason="timeout") from error

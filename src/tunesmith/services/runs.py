@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import struct
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
-
-import numpy as np
-import orjson
 
 from tunesmith.errors import UserError
 from tunesmith.jobs.queue import waiting_line
 from tunesmith.services.context import Services
+from tunesmith.services.curves import pack_curves
 from tunesmith.settings.files import from_mapping, parse_yaml
 from tunesmith.store.experiments import ACTIVE, OCCUPYING, RESUMABLE, Experiment
 from tunesmith.store.run_folder import RunFolder
-from tunesmith.store.series import MetricSeries, thin
+from tunesmith.store.series import MetricSeries
 from tunesmith.training.config import TrainConfig
+from tunesmith.training.registry import Family, family_of
 
-CURVES = ("train_loss", "val_loss", "learning_rate", "tokens_per_second", "peak_memory_bytes")
-CURVE_POINTS = 1500
 NOT_RESPONDING_SECONDS = 60.0
 
 
@@ -60,6 +56,13 @@ class RunSnapshot:
     resumable: bool
     best: bool
     continued_from: str
+    figures: dict[str, float] = field(default_factory=dict)
+    first: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def family(self) -> Family:
+        """The family of its method."""
+        return family_of(self.method)
 
     @property
     def active(self) -> bool:
@@ -77,7 +80,7 @@ def snapshot(s: Services, run_id: str) -> RunSnapshot:
     step = int(latest.get("step", 0))
     steps = int(latest.get("steps_planned") or config.iters)
     age = folder.heartbeat_age_seconds()
-    figures = {name: latest.get(name) for name in (
+    named = {name: latest.get(name) for name in (
         "train_loss", "val_loss", "val_perplexity", "learning_rate", "tokens_per_second", "seconds_per_step",
         "peak_memory_bytes", "tokens_seen", "grad_norm",
     )}  # fmt: skip
@@ -89,7 +92,8 @@ def snapshot(s: Services, run_id: str) -> RunSnapshot:
         responding=experiment.status != "running" or age is None or age < NOT_RESPONDING_SECONDS,
         queue_position=_queue_position(s, experiment), error=as_error(experiment.error), bad_lines=series.bad_lines,
         adapter=folder.has_adapter(), resumable=_is_resumable(experiment, folder),
-        best=(folder.path / "best").is_dir(), continued_from=experiment.continued_from, **figures,
+        best=(folder.path / "best").is_dir(), continued_from=experiment.continued_from,
+        figures=dict(latest), first=dict(series.first), **named,
     )  # fmt: skip
 
 
@@ -172,22 +176,7 @@ def resume(s: Services, run_id: str) -> None:
 
 
 def series_bytes(s: Services, run_id: str, since: int) -> bytes | None:
-    """Return the curves as float32 columns behind a JSON header, None when nothing is new.
-
-    Layout: uint32 length of the header, the header (padded to 4 bytes), then x [n] and y [n] of each series.
-    """
-    reader = s.series(run_id)
-    active = _status(s.store.get(run_id), s.store.folder(run_id)) in ACTIVE
-    if reader.rev == since and active:
-        return None
-    described: list[dict[str, Any]] = []
-    columns: list[bytes] = []
-    for name in CURVES:
-        steps, values = thin(*reader.column(name), CURVE_POINTS)
-        if name == "peak_memory_bytes":
-            name, values = "peak_memory_gb", values / 1e9
-        described.append({"name": name, "length": len(steps)})
-        columns.append(np.concatenate([steps, values]).astype("<f4").tobytes())
-    header = orjson.dumps({"rev": reader.rev, "active": active, "series": described})
-    header += b" " * (-len(header) % 4)
-    return struct.pack("<I", len(header)) + header + b"".join(columns)
+    """Return the curves as `curves.pack_curves` lays them out, None when nothing is new."""
+    reader, experiment = s.series(run_id), s.store.get(run_id)
+    active = _status(experiment, s.store.folder(run_id)) in ACTIVE
+    return None if reader.rev == since and active else pack_curves(reader, experiment.method, active)

@@ -13,17 +13,24 @@ import yaml
 from tunesmith.errors import UserError
 from tunesmith.services.context import Services
 from tunesmith.services.training import start
+from tunesmith.settings.fields import is_for
 from tunesmith.settings.files import from_mapping, to_mapping
-from tunesmith.training.config import LoraParameters, TrainConfig
+from tunesmith.training.config import TrainConfig
 
 MOST_RUNS = 64
-LEFT_OUT = {"model", "data", "method", "name", "lora_parameters", "sample_prompts", "custom_keys"}
+LEFT_OUT = {"model", "data", "method", "name", "sample_prompts", "custom_keys", "rewards", "system_prompt"}
 
 
-def sweepable_settings() -> list[str]:
-    """Return the settings that a sweep can vary; the adapter's shape as `lora_parameters.rank`."""
-    own = [f.name for f in dataclasses.fields(TrainConfig) if f.name not in LEFT_OUT]
-    return own + [f"lora_parameters.{f.name}" for f in dataclasses.fields(LoraParameters) if f.name not in LEFT_OUT]
+def sweepable_settings(config: TrainConfig) -> list[str]:
+    """Return the settings that a sweep can vary with the config's method; nested ones as `lora_parameters.rank`."""
+    names: list[str] = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if not is_for(field, config.method) or field.name in LEFT_OUT:
+            continue
+        inner = dataclasses.fields(value) if dataclasses.is_dataclass(value) else ()
+        names += [f"{field.name}.{each.name}" for each in inner if each.name not in LEFT_OUT] or [field.name]
+    return names
 
 
 def parse_values(text: str) -> list[Any]:

@@ -10,21 +10,24 @@ from pathlib import Path
 from statistics import median
 
 from tunesmith.data.batching import attention_width, pass_tokens
+from tunesmith.data.formats import SFT
 from tunesmith.errors import UserError
 from tunesmith.inference.protocol import TokenReport
 from tunesmith.jobs.measure import Measurement
 from tunesmith.models.discovery import ModelInfo
+from tunesmith.services.attachments import attachments
 from tunesmith.services.context import Services
-from tunesmith.services.datasets import find_dataset
+from tunesmith.services.datasets import find_dataset, summarise
 from tunesmith.services.models import DEMO_MODEL_ID, find_model
 from tunesmith.services.plan import MemoryPlan, plan_memory
-from tunesmith.settings.fields import check_values
+from tunesmith.settings.fields import check_values, is_for
 from tunesmith.settings.files import from_mapping, parse_yaml, to_yaml
 from tunesmith.system.device import device_name
 from tunesmith.system.environment import user_name
 from tunesmith.system.memory import disk_free_bytes
 from tunesmith.system.paths import CONFIG
 from tunesmith.training.config import TrainConfig
+from tunesmith.training.method_checks import check_method
 from tunesmith.training.registry import METHODS
 
 MINIMUM_FREE_BYTES = 200_000_000
@@ -65,12 +68,18 @@ def parse_config(text: str) -> TrainConfig:
 
 
 def changed_fields(config: TrainConfig) -> list[str]:
-    """Return the names of the settings that differ from the defaults, model, data and name aside."""
-    defaults = TrainConfig()
-    names = [f.name for f in dataclasses.fields(config) if f.name not in {"model", "data", "name", "lora_parameters"}]
-    changed = [n for n in names if getattr(config, n) != getattr(defaults, n)]
-    lora, plain = config.lora_parameters, defaults.lora_parameters
-    return changed + [f.name for f in dataclasses.fields(lora) if getattr(lora, f.name) != getattr(plain, f.name)]
+    """Return the names of the settings that differ from the method's defaults, model, data and name aside."""
+    defaults = TrainConfig().with_method(config.method)
+    changed: list[str] = []
+    for entry in dataclasses.fields(config):
+        ours, plain = getattr(config, entry.name), getattr(defaults, entry.name)
+        if not is_for(entry, config.method):
+            continue
+        if dataclasses.is_dataclass(ours):
+            changed += [f.name for f in dataclasses.fields(ours) if getattr(ours, f.name) != getattr(plain, f.name)]
+        elif entry.name not in {"model", "data", "name", "method"} and ours != plain:
+            changed.append(entry.name)
+    return changed
 
 
 def _find_problems(s: Services, config: TrainConfig) -> list[UserError]:
@@ -81,7 +90,8 @@ def _find_problems(s: Services, config: TrainConfig) -> list[UserError]:
         problems.append(UserError("disk_nearly_full", folder=str(s.data_dir), free_bytes=free, needed_bytes=MINIMUM_FREE_BYTES))
     checks = (
         lambda: check_values(config), lambda: find_model(s, config.model), lambda: find_dataset(s, config.data),
-        lambda: _check_together(config), lambda: _check_layers(config, find_model(s, config.model)),
+        lambda: _check_together(config), lambda: check_method(config), lambda: attachments(s, config), lambda: _check_rows(s, config),
+        lambda: _check_layers(config, find_model(s, config.model)),
     )  # fmt: skip
     for check in checks:
         try:
@@ -111,6 +121,14 @@ def _check_layers(config: TrainConfig, model: ModelInfo) -> None:
         raise UserError("full_tuning_of_quantized")
 
 
+def _check_rows(s: Services, config: TrainConfig) -> None:
+    """Refuse a data set without rows that the method can use."""
+    kinds = METHODS[config.method].row_kinds
+    found = summarise(find_dataset(s, config.data)).kinds
+    if found and not any(kind in kinds for kind in found):
+        raise UserError("data_not_for_method", data=config.data, method=config.method, wanted=", ".join(kinds))
+
+
 def profiles() -> list[str]:
     """Return the names of the shipped profiles: settings that suit a purpose."""
     return sorted(path.stem for path in (CONFIG / "profiles").glob("*.yaml"))
@@ -129,10 +147,7 @@ def preview(s: Services, config: TrainConfig, measured: Measurement | None = Non
         return RunPreview(problems=problems, steps=config.iters, changed=changed)
     model, data = find_model(s, config.model), find_dataset(s, config.data)
     try:
-        counted = s.host.count_tokens(
-            model.path, data.path, METHODS[config.method].row_kinds, _encoding_rules(config), _batch_rules(config, model),
-            iters=config.iters, epochs=config.epochs,
-        )  # fmt: skip
+        counted = _count(s, config, model, data.path)
     except UserError as error:
         return RunPreview(problems=[error], steps=config.iters, changed=changed)
     epochs = counted.steps / max(1, math.ceil(counted.rows / (config.batch_size * config.grad_accumulation_steps)))
@@ -143,15 +158,26 @@ def preview(s: Services, config: TrainConfig, measured: Measurement | None = Non
     return RunPreview(
         warnings=_find_warnings(config, counted, memory), train_rows=counted.rows, valid_rows=counted.valid_rows, steps=counted.steps,
         epochs=epochs, tokens=tokens, supervised_tokens=counted.supervised_tokens, longest_tokens=counted.longest_tokens,
-        overlong_rows=counted.overlong_rows, seconds_estimate=_estimate_seconds(s, config, tokens, measured), memory=memory,
+        overlong_rows=counted.overlong_rows, seconds_estimate=_estimate_seconds(s, config, counted.steps, tokens, measured), memory=memory,
         changed=changed, rows_without_labels=counted.rows_without_labels, lengths=counted.lengths,
         padding_packed=counted.padding_packed, padding_padded=counted.padding_padded,
     )  # fmt: skip
 
 
-def _encoding_rules(config: TrainConfig) -> dict[str, object]:
-    rules = {name: getattr(config, name) for name in ("max_seq_length", "loss_on", "overlong", "validation_share", "seed")}
-    return {**rules, "template": config.template}
+def _count(s: Services, config: TrainConfig, model: ModelInfo, data: Path) -> TokenReport:
+    method, policy = METHODS[config.method], config.policy
+    common = {"validation_share": config.validation_share, "seed": config.seed, "template": config.template}
+    own: dict[str, dict[str, object]] = {
+        "sft": {"max_seq_length": config.max_seq_length, "loss_on": config.loss_on, "overlong": config.overlong},
+        "preference": {"max_seq_length": config.max_seq_length},
+        "policy": {"longest": config.max_seq_length - policy.max_completion_length, "system": policy.system_prompt},
+    }
+    length = {
+        "iters": config.iters, "epochs": config.epochs, "max_completion_length": policy.max_completion_length,
+        "num_generations": policy.num_generations,
+    }  # fmt: skip
+    rules: dict[str, object] = {**common, **own[method.family]}
+    return s.host.count_tokens(model.path, data, method.family, method.row_kinds, rules, _batch_rules(config, model), length)
 
 
 def _batch_rules(config: TrainConfig, model: ModelInfo) -> dict[str, object]:
@@ -171,7 +197,8 @@ def _find_warnings(config: TrainConfig, counted: TokenReport, memory: MemoryPlan
     if counted.rows_without_labels:
         warnings.append(UserError("preview_rows_without_labels", count=counted.rows_without_labels))
     if counted.overlong_rows:
-        warnings.append(UserError(f"preview_rows_{config.overlong}", count=counted.overlong_rows, longest=config.max_seq_length))
+        fate = config.overlong if config.method in SFT else "drop"
+        warnings.append(UserError(f"preview_rows_{fate}", count=counted.overlong_rows, longest=config.max_seq_length))
     if memory.verdict != "fits":
         facts = {"peak_bytes": memory.peak_bytes, "budget_bytes": memory.budget_bytes}
         warnings.append(UserError(f"plan_{memory.verdict}", **facts))
@@ -180,16 +207,29 @@ def _find_warnings(config: TrainConfig, counted: TokenReport, memory: MemoryPlan
     return warnings
 
 
-def _estimate_seconds(s: Services, config: TrainConfig, tokens: int, measured: Measurement | None) -> float | None:
+def _estimate_seconds(s: Services, config: TrainConfig, steps: int, tokens: int, measured: Measurement | None) -> float | None:
     """Estimate from the measured pace, else from earlier runs of the same model on this computer; None when there was none."""
     if measured:
-        return tokens / measured.tokens_per_second
+        return steps * measured.seconds_per_step if config.method not in SFT else tokens / measured.tokens_per_second
+    if config.method not in SFT:
+        return _estimate_by_steps(s, config, steps)
     paces = [
         e.summary["tokens_per_second"]
         for e in s.store.all()[0]
         if e.model == config.model and e.status == "completed" and e.summary.get("tokens_per_second")
     ]
     return tokens / median(paces[:5]) if paces else None
+
+
+def _estimate_by_steps(s: Services, config: TrainConfig, steps: int) -> float | None:
+    """Estimate from the seconds per step of completed runs with the same model, data and method."""
+    same = [e for e in s.store.all()[0] if (e.model, e.data, e.method) == (config.model, config.data, config.method)]
+    paces = [
+        e.summary["duration_seconds"] / e.summary["steps"]
+        for e in same
+        if e.status == "completed" and e.summary.get("duration_seconds") and e.summary.get("steps")
+    ]
+    return steps * median(paces[:5]) if paces else None
 
 
 def start(s: Services, config: TrainConfig, group: str = "") -> str:
@@ -208,6 +248,7 @@ def submit(s: Services, config: TrainConfig, group: str = "", continued_from: st
         to_yaml(config), name=config.name or f"{data.id} · {model.id}", kind="train", method=config.method, owner=user_name(),
         model=model.id, data=data.pinned_id, model_path=str(model.path), data_path=str(data.path), group=group,
         continued_from=continued_from, begin_from=s.store.folder(continued_from) if continued_from else None,
+        attachments=attachments(s, config),
     )  # fmt: skip
     s.supervisor.wake()
     return experiment.id

@@ -49,20 +49,25 @@ def _coerce(name: str, hint: Any, value: Any) -> Any:
         if value is None:
             return None
         hint = next(arm for arm in typing.get_args(hint) if arm is not type(None))
-    if typing.get_origin(hint) is tuple:
-        if not isinstance(value, list | tuple):
-            raise UserError("setting_type", field=name, value=value, expected="list")
-        item = typing.get_args(hint)[0]
-        return tuple(_coerce(name, item, part) for part in value) if dataclasses.is_dataclass(item) else tuple(value)
-    if typing.get_origin(hint) is Mapping:
-        if not isinstance(value, Mapping):
-            raise UserError("setting_type", field=name, value=value, expected="mapping")
-        return dict(value)
+    if origin := typing.get_origin(hint):
+        return _coerce_many(name, origin, hint, value)
     if hint is float and isinstance(value, int | str) and not isinstance(value, bool):
         value = _as_float(name, value)  # YAML reads 1e-4 as text
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise UserError("setting_type", field=name, value=value, expected=hint.__name__)
     return value
+
+
+def _coerce_many(name: str, origin: Any, hint: Any, value: Any) -> Any:
+    """Return a tuple (of plain values, or of dataclasses) or a mapping."""
+    if origin is not tuple:
+        if not isinstance(value, Mapping):
+            raise UserError("setting_type", field=name, value=value, expected="mapping")
+        return dict(value)
+    if not isinstance(value, list | tuple):
+        raise UserError("setting_type", field=name, value=value, expected="list")
+    item = typing.get_args(hint)[0]
+    return tuple(_coerce(name, item, part) for part in value) if dataclasses.is_dataclass(item) else tuple(value)
 
 
 def _as_float(name: str, value: int | str) -> float:

@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 
 from tunesmith.errors import UserError
-from tunesmith.store.files import read_json, sha256_of, write_atomic, write_json
+from tunesmith.store.files import copy_into, read_json, sha256_of, write_atomic, write_json
 from tunesmith.store.migrations import SCHEMA_VERSION, migrate
 from tunesmith.store.run_folder import RunFolder
 from tunesmith.system.paths import resolve_under
@@ -95,10 +95,12 @@ class ExperimentStore:
             raise UserError("run_unknown", run=run_id)
         return RunFolder(path)
 
-    def create(self, config_yaml: str, begin_from: RunFolder | None = None, **facts: Any) -> Experiment:
+    def create(
+        self, config_yaml: str, begin_from: RunFolder | None = None, attachments: Mapping[str, Path] | None = None, **facts: Any
+    ) -> Experiment:
         """Write a queued experiment as a whole: the folder is made aside and renamed. Raises UserError `disk_full`.
 
-        `begin_from` is a run from whose newest checkpoint this one goes on.
+        `begin_from` is a run from whose newest checkpoint this one goes on; `attachments` are files and folders to copy into it, by name.
         """
         run_id = time.strftime("%Y%m%d-%H%M%S-", time.localtime()) + secrets.token_hex(3)
         aside = self.experiments / f".{run_id}.new"
@@ -107,6 +109,8 @@ class ExperimentStore:
             write_atomic(aside / "config.yaml", config_yaml.encode())
             if begin_from:
                 begin_from.copy_state(aside)
+            for name, source in (attachments or {}).items():
+                copy_into(source, aside / name)
             now = time.time()
             experiment = Experiment(
                 id=run_id, created_at=now, config_sha256=sha256_of(aside / "config.yaml"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -83,6 +84,18 @@ def as_user_error(error: OSError, path: Path) -> UserError:
     if error.errno in {1, 13, 30}:  # EPERM, EACCES, EROFS
         return UserError("no_permission", folder=str(path.parent))
     return UserError("file_not_writable", file=str(path), reason=error.strerror or str(error))
+
+
+def copy_into(source: Path, target: Path) -> None:
+    """Copy a file, or a folder with all its files, to a place whose folders are made. Raises UserError `disk_full`, OSError."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if source.is_dir():
+            shutil.copytree(source, target)
+        else:
+            shutil.copyfile(source, target)
+    except OSError as error:
+        raise as_user_error(error, target) from error
 
 
 def sha256_of(path: Path) -> str:

@@ -73,6 +73,12 @@ class MetricSeries:
             steps, values = self._columns.get(name, ([], []))
             return np.asarray(steps, dtype=np.float64), np.asarray(values, dtype=np.float64)
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the metrics so far."""
+        with self._lock:
+            return list(self._columns)
+
     def lowest(self, name: str) -> float | None:
         """Return the smallest value of a metric so far."""
         _, values = self.column(name)

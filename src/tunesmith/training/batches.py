@@ -17,7 +17,8 @@ class Batch:
     """Lines of tokens, and where in them the loss counts.
 
     inputs [R, L]; positions [N] are places in the flattened inputs, targets [N] the tokens that follow there, counts [N] is 0 for
-    padding; owners [N] are the rows that the tokens belong to, places [N] where in the row's ids the target stands; segments [R, L] tells the rows of a packed line apart (-1: padding), None for one row per line.
+    padding; owners [N] are the rows that the tokens belong to, places [N] where in the row's ids the target stands; segments [R, L]
+    tells the rows of a packed line apart (-1: padding), None for one row per line.
     """
 
     inputs: mx.array

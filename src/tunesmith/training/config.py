@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 from tunesmith.data.chat_templates import NAMES, OWN, template_text
 from tunesmith.data.formats import POLICY, PREFERENCE, SFT
 from tunesmith.settings.fields import nested, setting
-from tunesmith.training.policy_config import PRESETS, PolicyParameters
+from tunesmith.training.policy_config import PRESETS, PolicyParameters, with_switches
 from tunesmith.training.preference_config import PreferenceParameters
 
 MODULES = ("all", "attention", "mlp", "custom")
@@ -18,6 +19,13 @@ TUNING = ("lora", "dora", "full")
 QUANTIZATIONS = ("none", "8-bit", "4-bit", "mxfp4")
 LOSS_ON = ("all_answers", "last_answer", "everything")
 OVERLONG = ("cut", "drop", "split")
+# What suits a method where it differs from the settings' own defaults: rollouts are dear, so reports and validations come more often.
+METHOD_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    **{method: {"learning_rate": 5e-5} for method in PREFERENCE},
+    **{method: {
+        "iters": 100, "lr_schedule": "constant", "steps_per_report": 1, "steps_per_eval": 20, "save_every": 20, "val_batches": 10,
+    } for method in POLICY},
+}  # fmt: skip
 OPTIMIZERS = ("adam", "adamw", "adafactor", "lion", "sgd", "muon")
 
 
@@ -147,9 +155,9 @@ class TrainConfig:
         -1, minimum=-1, maximum=1000, unit="layers", label="Tuned layers", group="adapter", advanced=True,
         help="How many blocks are tuned, counted from the last. -1: all.",
     )  # fmt: skip
-    lora_parameters: LoraParameters = nested(LoraParameters)
-    policy: PolicyParameters = nested(PolicyParameters, methods=POLICY)
-    preference: PreferenceParameters = nested(PreferenceParameters, methods=PREFERENCE)
+    lora_parameters: LoraParameters = nested(LoraParameters)  # noqa: RUF009 (a field of its own)
+    policy: PolicyParameters = nested(PolicyParameters, methods=POLICY)  # noqa: RUF009
+    preference: PreferenceParameters = nested(PreferenceParameters, methods=PREFERENCE)  # noqa: RUF009
     optimizer: str = setting(
         "adam", choices=OPTIMIZERS, label="Optimiser", group="optimiser", advanced=True,
         help="adam suits most runs; adamw adds weight decay; adafactor and sgd take little memory; lion and muon want lower rates.",
@@ -231,11 +239,19 @@ class TrainConfig:
 
     @classmethod
     def completed(cls, values: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return a person's values with the switches that the method's preset sets and the person does not."""
-        method, policy = values.get("method"), values.get("policy", {})
-        if method not in PRESETS or not isinstance(policy, Mapping):
-            return values
-        return {**values, "policy": {**PRESETS[method], **policy}}
+        """Return a person's values with what the method sets and the person does not: its defaults, its preset's switches."""
+        method, policy = str(values.get("method")), values.get("policy", {})
+        filled = {**METHOD_DEFAULTS.get(method, {}), **values}
+        return {**filled, "policy": {**PRESETS[method], **policy}} if method in PRESETS and isinstance(policy, Mapping) else filled
+
+    def with_method(self, method: str) -> TrainConfig:
+        """Return these settings for another method: its own defaults and switches, everything that both have in common as it is."""
+        own = {**METHOD_DEFAULTS.get(self.method, {}), **METHOD_DEFAULTS.get(method, {})}
+        plain = TrainConfig()
+        changes: dict[str, Any] = {name: getattr(plain, name) for name in own} | dict(METHOD_DEFAULTS.get(method, {}))
+        if method in PRESETS:
+            changes["policy"] = with_switches(method, self.policy)
+        return dataclasses.replace(self, method=method, **changes)
 
     @property
     def template(self) -> str | None:

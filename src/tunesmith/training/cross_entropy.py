@@ -5,6 +5,8 @@ The full logits [N, V] are never kept: each piece gives its part of the sum and 
 
 from __future__ import annotations
 
+from typing import Any
+
 import mlx.core as mx
 
 PIECE = 64  # rows per piece: 64 x 32k float32 logits are 8 MB; larger ones are no faster
@@ -58,11 +60,10 @@ def token_log_probabilities(hidden: mx.array, weight: mx.array, targets: mx.arra
             logits = _log_shares(piece, weight, temperature)
             chosen = mx.take_along_axis(logits, targets[rows][:, None], axis=-1)[:, 0]
             pieces.append((chosen, -(mx.exp(logits) * logits).sum(axis=-1)))
-        chosen, entropies = zip(*pieces, strict=True)
-        return mx.concatenate(chosen), mx.concatenate(entropies)
+        return mx.concatenate([logs for logs, _ in pieces]), mx.concatenate([entropies for _, entropies in pieces])
 
     @scored.vjp
-    def backward(hidden: mx.array, cotangents: tuple[mx.array, mx.array], _: object) -> mx.array:
+    def backward(hidden: mx.array, cotangents: Any, _: Any) -> mx.array:
         slopes: list[mx.array] = []
         for rows in _pieces(hidden):
             piece = mx.depends(hidden[rows], slopes[-1:]) if slopes else hidden[rows]
@@ -72,8 +73,8 @@ def token_log_probabilities(hidden: mx.array, weight: mx.array, targets: mx.arra
             slopes.append(slope.astype(hidden.dtype))
         return mx.concatenate(slopes)
 
-    result: tuple[mx.array, mx.array] = scored(hidden)
-    return result
+    result: Any = scored(hidden)
+    return result[0], result[1]
 
 
 def _pieces(hidden: mx.array) -> list[slice]:

@@ -41,6 +41,7 @@ class Health:
         if "reward" in figures:
             for name in ("reward", "zero_spread_share", "truncated_share", "kl", "entropy"):
                 self.policy.setdefault(name, []).extend([figures[name]] if name in figures else [])
+            self.still = 0 if figures["zero_spread_share"] == 1 else self.still  # told by another alert
             found = self._policy(step)
         else:
             self.losses.append(figures["train_loss"])
@@ -81,7 +82,11 @@ class Health:
             return None
         before, now = statistics.mean(values[-RECENT_REPORTS - 3 : -3]), statistics.mean(values[-3:])
         better = statistics.mean(rewards[-3:]) > statistics.mean(rewards[-RECENT_REPORTS - 3 : -3])
-        return UserError("alert_entropy", step=step, now=round(now, 3), before=round(before, 3)) if now < ENTROPY_FALL * before and not better else None
+        return (
+            UserError("alert_entropy", step=step, now=round(now, 3), before=round(before, 3))
+            if now < ENTROPY_FALL * before and not better
+            else None
+        )
 
     def _diverging(self, step: int) -> UserError | None:
         recent = self.losses[-DIVERGING_REPORTS:]

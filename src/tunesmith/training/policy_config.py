@@ -81,7 +81,7 @@ class PolicyParameters:
     )  # fmt: skip
     beta: float = setting(
         0.0, minimum=0.0, maximum=10.0, label="KL weight", group="policy", advanced=True,
-        help="How strongly the base model (adapter switched off) pulls back. 0: not at all, and a pass less per step; 0.04 in GRPO's paper.",
+        help="How strongly the base model (adapter switched off) pulls back. 0: not at all, a pass less per step; GRPO's paper has 0.04.",
     )  # fmt: skip
     minibatches: int = setting(
         1, minimum=1, maximum=256, label="Minibatches", group="policy", advanced=True,

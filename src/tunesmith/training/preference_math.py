@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import mlx.core as mx
-import mlx.nn as nn
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def robust_loss(pairs: PairSums, beta: float, label_smoothing: float) -> mx.arra
 def hinge_loss(pairs: PairSums, beta: float, label_smoothing: float) -> mx.array:
     """Return max(0, 1 − m) [P]."""
     del label_smoothing
-    return nn.relu(1 - _margin(pairs, beta))
+    return mx.maximum(1 - _margin(pairs, beta), 0)
 
 
 def ipo_loss(pairs: PairSums, beta: float, label_smoothing: float) -> mx.array:
@@ -88,7 +87,8 @@ def _log_one_minus_exp(values: mx.array) -> mx.array:
     near = values > -0.6931472
     near_safe = mx.where(near, values, -0.1)
     far_safe = mx.where(near, -1.0, values)
-    return mx.where(near, mx.log(-mx.expm1(near_safe)), mx.log1p(-mx.exp(far_safe)))
+    result: mx.array = mx.where(near, mx.log(-mx.expm1(near_safe)), mx.log1p(-mx.exp(far_safe)))
+    return result
 
 
 DPO_LOSSES: Mapping[str, Loss] = {"sigmoid": sigmoid_loss, "robust": robust_loss, "ipo": ipo_loss, "hinge": hinge_loss}

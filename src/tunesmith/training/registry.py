@@ -9,6 +9,7 @@ from typing import Any, Literal
 from tunesmith.data.formats import KINDS, POLICY, PREFERENCE, SFT
 
 Family = Literal["sft", "preference", "policy"]
+_FAMILIES: tuple[tuple[Family, tuple[str, ...]], ...] = (("sft", SFT), ("preference", PREFERENCE), ("policy", POLICY))
 _TASKS: dict[Family, str] = {"sft": "sft:SupervisedTask", "preference": "preference:PreferenceTask", "policy": "policy:PolicyTask"}
 
 
@@ -31,8 +32,9 @@ class Method:
         return getattr(import_module(f"tunesmith.training.methods.{module}"), name)
 
 
-METHODS = {
-    name: Method(name, family)
-    for family, names in (("sft", SFT), ("preference", PREFERENCE), ("policy", POLICY))
-    for name in names
-}  # fmt: skip
+METHODS = {name: Method(name, family) for family, names in _FAMILIES for name in names}
+
+
+def family_of(method: str) -> Family:
+    """Return a method's family; a method of a newer store than ours counts as supervised fine-tuning."""
+    return METHODS[method].family if method in METHODS else "sft"

@@ -101,7 +101,7 @@ class Rollouts:
 
 
 def open_rewards(policy: PolicyParameters, folder: Path) -> RewardSet:
-    """Return the settings' reward functions, the soft overlong punishment among them when it is switched on. Raises UserError `reward_…`."""
+    """Return the settings' reward functions, the soft overlong punishment among them when switched on. Raises UserError `reward_…`."""
     specs = list(policy.rewards)
     if policy.soft_overlong and not any(spec.function == "soft_overlong" for spec in specs):
         buffer = max(1, round(policy.soft_overlong * policy.max_completion_length))

@@ -10,8 +10,10 @@ from typing import Any
 import streamlit as st
 
 from tunesmith.i18n.catalog import field_words, has
+from tunesmith.settings.fields import is_for
 from tunesmith.ui.session import language, t
 
+DRAWN_ELSEWHERE = ("hidden", "rewards")
 Options = Mapping[str, tuple[Sequence[str], Callable[[str], str]]]  # kind -> (values, how a value is shown)
 
 
@@ -60,15 +62,22 @@ def _draw_number(rule: Mapping[str, Any], label: str, help_text: str, key: str, 
 
 
 def shown_fields(config: Any, advanced: bool) -> list[tuple[Any, dataclasses.Field[Any], str]]:
-    """Return (owner, field, path) of the fields to draw, those of nested dataclasses in their place."""
+    """Return (owner, field, path) of the fields to draw, those of nested dataclasses in their place; those of other methods not."""
+    method = getattr(config, "method", "")
     found: list[tuple[Any, dataclasses.Field[Any], str]] = []
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
+        if not is_for(field, method):
+            continue
         if dataclasses.is_dataclass(value):
-            found += [(value, inner, field.name) for inner in dataclasses.fields(value) if inner.metadata["advanced"] == advanced]
-        elif field.metadata["kind"] != "hidden" and field.metadata["advanced"] == advanced:
+            found += [(value, inner, field.name) for inner in dataclasses.fields(value) if _is_drawn(inner, advanced)]
+        elif _is_drawn(field, advanced):
             found.append((config, field, ""))
     return found
+
+
+def _is_drawn(field: dataclasses.Field[Any], advanced: bool) -> bool:
+    return field.metadata["kind"] not in DRAWN_ELSEWHERE and field.metadata["advanced"] == advanced
 
 
 def draw_fields(config: Any, prefix: str, advanced: bool, options: Options, columns: int = 2) -> dict[str, Any]:

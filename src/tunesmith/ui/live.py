@@ -7,6 +7,7 @@ from typing import Any
 
 import streamlit as st
 
+from tunesmith.services.curves import GIGABYTES, Panel, panels_of
 from tunesmith.ui.session import t
 
 _ASSETS = Path(__file__).parent / "assets"
@@ -24,13 +25,15 @@ def _component() -> Any:
     )
 
 
-def live_curves(run_id: str, active: bool) -> None:
+def _labels(panel: Panel) -> list[str]:
+    return [GIGABYTES.get(name, name) for name in panel.metrics if not name.endswith("/")]
+
+
+def live_curves(run_id: str, method: str, active: bool) -> None:
     """Draw the run's curves; they go on by themselves while it is `active`, and again when it is resumed."""
-    words = {
-        "loss": t("run.loss_panel"), "train_loss": t("run.train_loss"), "val_loss": t("run.curve_val_loss"),
-        "learning_rate": t("run.learning_rate"), "tokens_per_second": t("run.curve_speed"), "peak_memory_gb": t("run.curve_memory"),
-        "smoothing": t("run.smoothing"), "log_axis": t("run.log_axis"), "empty": t("run.no_points"), "step": t("run.x_axis"),
-    }  # fmt: skip
+    words = {name: t(f"curve.{name}") for panel in panels_of(method) for name in _labels(panel)}
+    words |= {f"panel_{panel.name}": t(f"panel.{panel.name}") for panel in panels_of(method)}
+    words |= {"smoothing": t("run.smoothing"), "log_axis": t("run.log_axis"), "empty": t("run.no_points"), "step": t("run.x_axis")}
     data = {
         "address": f"/api/runs/{run_id}/series",
         "plotly": "/assets/plotly.min.js",

@@ -7,12 +7,13 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from tunesmith.errors import UserError
 from tunesmith.services import runs
 from tunesmith.ui.figures import show_count
 from tunesmith.ui.messages import describe, guarded
 from tunesmith.ui.session import services, t
 
-NOTES = {"rows_left_out", "rows_without_labels", "rows_cut", "rows_drop", "rows_split"}
+NOTES = {"rows_left_out", "rows_without_labels", "rows_cut", "rows_drop", "rows_split", "prompts_too_long"}
 CARDS = 3
 
 
@@ -35,12 +36,17 @@ def _draw_events(events: list[dict[str, Any]]) -> None:
         st.markdown(f"##### {t('run.alerts')}")
     for alert in alerts:
         st.warning(describe(alert), icon=":material/warning:")
+    skipped: set[str] = set()
     for event in events:
         kind = event["kind"]
         if kind in NOTES:
             st.info(t(f"run.{kind}", count=event["count"]), icon=":material/info:")
         elif kind == "packing_off":
             st.caption(t("run.packing_off", reason=event["reason"]))
+        elif kind == "reward_skipped" and event["function"] not in skipped:
+            skipped.add(event["function"])
+            reason = describe(UserError(event["code"], **event["facts"]))
+            st.warning(t("run.reward_skipped", function=event["function"], step=event["step"], reason=reason), icon=":material/warning:")
         elif kind == "early_stop":
             st.info(t("run.early_stop", step=event["step"], best_step=event["best_step"]), icon=":material/flag:")
         elif kind == "best_kept":

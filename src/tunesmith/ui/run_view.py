@@ -10,9 +10,11 @@ from tunesmith.services.runs import RunSnapshot
 from tunesmith.ui.downloads import zip_files
 from tunesmith.ui.figures import show_bytes, show_count, show_duration, show_loss, show_number
 from tunesmith.ui.frame import go_to
+from tunesmith.ui.learning_view import draw_policy_figures, draw_preference_figures, draw_signs, draw_tiles
 from tunesmith.ui.live import live_curves
 from tunesmith.ui.messages import guarded, show_error, toast
 from tunesmith.ui.queue_view import draw_resume
+from tunesmith.ui.rollouts_view import draw_rollouts
 from tunesmith.ui.run_details import draw_details
 from tunesmith.ui.run_status import draw_status
 from tunesmith.ui.session import services, t
@@ -35,7 +37,11 @@ def draw_run(run_id: str) -> None:
     if not state.active:
         _draw_next_steps(state)
     st.markdown(f"##### {t('run.curves')}")
-    live_curves(run_id, state.active)
+    if state.family == "policy":
+        st.caption(t("learning.loss_note"))
+    live_curves(run_id, state.method, state.active)
+    if state.family == "policy":
+        st.fragment(_draw_rollouts, run_every=5.0 if state.active else None)(run_id, _stage(state))
     st.fragment(_draw_details, run_every=2.0 if state.active else None)(run_id, _stage(state))
 
 
@@ -74,6 +80,13 @@ def _draw_details(run_id: str, stage: str) -> None:
     draw_details(run_id)
 
 
+def _draw_rollouts(run_id: str, stage: str) -> None:
+    with guarded():
+        if _stage(runs.snapshot(services(), run_id)) != stage:
+            st.rerun()
+    draw_rollouts(run_id, active=stage != "ended")
+
+
 def _draw_progress(run_id: str, stage: str) -> None:
     with guarded():
         state = runs.snapshot(services(), run_id)
@@ -81,7 +94,9 @@ def _draw_progress(run_id: str, stage: str) -> None:
             st.rerun()
         st.progress(state.progress)
         _draw_notes(state)
-        _draw_figures(state)
+        FIGURES[state.family](state)
+        if state.family == "policy":
+            draw_signs(run_id)
 
 
 def _draw_notes(state: RunSnapshot) -> None:
@@ -102,21 +117,21 @@ def _draw_notes(state: RunSnapshot) -> None:
 
 
 def _draw_figures(state: RunSnapshot) -> None:
-    first, *rest = st.columns([1.4, 1, 1, 1, 1])
-    with first:
-        note = t("run.loss_first", loss=show_loss(state.train_loss_first)) if state.train_loss_first is not None else None
-        st.metric(t("run.loss"), show_loss(state.train_loss), delta=note, delta_color="off", delta_arrow="off", border=True)
+    note = t("run.loss_first", loss=show_loss(state.train_loss_first)) if state.train_loss_first is not None else None
     best = t("run.best", loss=show_loss(state.best_val_loss)) if state.best_val_loss is not None else None
     pace = t("run.step_time", n=show_number(state.seconds_per_step, 2)) if state.seconds_per_step else None
     left = t("run.left", time=show_duration(state.eta_seconds)) if state.active and state.eta_seconds is not None else None
     tiles = (
+        (t("run.loss"), show_loss(state.train_loss), note),
         (t("run.val_loss"), show_loss(state.val_loss), best),
         (t("run.elapsed"), show_duration(state.elapsed_seconds), left),
         (t("run.speed"), show_count(state.tokens_per_second), pace),
         (t("run.memory"), show_bytes(state.peak_memory_bytes), None),
     )
-    for place, (label, value, note) in zip(rest, tiles, strict=True):
-        place.metric(label, value, delta=note, delta_color="off", delta_arrow="off", border=True, height="stretch")
+    draw_tiles(tiles)
+
+
+FIGURES = {"sft": _draw_figures, "preference": draw_preference_figures, "policy": draw_policy_figures}
 
 
 def _ask_stop(run_id: str) -> None:

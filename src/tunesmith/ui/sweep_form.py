@@ -20,7 +20,7 @@ def draw_sweep(config: TrainConfig, ready: bool) -> None:
     with st.expander(t("training.sweep"), icon=":material/grid_view:"):
         st.caption(t("training.sweep_text"))
         chosen = st.multiselect(
-            t("training.sweep_fields"), sweeps.sweepable_settings(), key="sweep_fields", max_selections=3,
+            t("training.sweep_fields"), sweeps.sweepable_settings(config), key="sweep_fields", max_selections=3,
             format_func=_label,
         )  # fmt: skip
         texts = {name: _draw_values(name) for name in chosen}

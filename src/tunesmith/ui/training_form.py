@@ -6,22 +6,35 @@ import dataclasses
 
 import streamlit as st
 
+from tunesmith.data.formats import POLICY
 from tunesmith.errors import UserError
 from tunesmith.i18n.catalog import field_words
-from tunesmith.services import datasets, models, training
+from tunesmith.services import datasets, experiments, models, training
 from tunesmith.services.datasets import DatasetSummary
 from tunesmith.settings.files import from_mapping, to_yaml
 from tunesmith.training.config import LoraParameters, TrainConfig
+from tunesmith.training.policy_config import PolicyParameters, changed_switches, with_switches
+from tunesmith.training.preference_config import PreferenceParameters
 from tunesmith.ui.figures import show_bytes
-from tunesmith.ui.forms import Options, draw_fields, merge_values
+from tunesmith.ui.forms import Options, draw_fields, merge_values, show_choice
 from tunesmith.ui.messages import show_error, toast
+from tunesmith.ui.rewards_form import draw_rewards
 from tunesmith.ui.session import language, services, t
+
+DEMO_DATA_OF = {"preference": "preference", "policy": "arithmetic", "sft": "company_facts"}
 
 
 def start_form_with(config: TrainConfig) -> None:
     """Let the form show these settings from the next drawing on: widgets with new keys, since the browser keeps old ones' values."""
     st.session_state["train_generation"] = st.session_state.get("train_generation", 0) + 1
     st.session_state["train_initial"] = config
+
+
+def start_form_for(summary: DatasetSummary) -> None:
+    """Let the form show this data set from the next drawing on, and a method that can use it."""
+    config = present_config()
+    fitting = config if config.method in summary.methods else config.with_method(summary.methods[0])
+    start_form_with(dataclasses.replace(fitting, data=summary.id))
 
 
 def present_config() -> TrainConfig:
@@ -44,35 +57,66 @@ def dataset_title(summary: DatasetSummary) -> str:
     return summary.title.get(language()) or summary.title.get("en") or summary.id
 
 
-def _options() -> Options:
+def _options(method: str) -> Options:
     found = [m for m in models.list_models(services()) if m.problem is None]
     shown = {m.id: f"{m.id} ({m.parameters / 1e6:.1f} M, {show_bytes(m.size_bytes)})" for m in found}
-    titles = {d.id: dataset_title(d) for d in datasets.list_datasets(services()) if "sft" in d.methods and d.rows.get("train")}
+    titles = {d.id: dataset_title(d) for d in datasets.list_datasets(services()) if method in d.methods and d.rows.get("train")}
+    adapters = {row.id: row.name for row in experiments.table(services()) if row.adapter}
     return {
         "model": (list(shown), lambda model: shown.get(model, model)),
         "dataset": (list(titles), lambda data: titles.get(data, data)),
+        "adapter": (["", *adapters], lambda run: adapters.get(run, run) if run else t("training.new_adapter")),
     }
 
 
 def draw_form() -> TrainConfig | None:
     """Draw simple and advanced settings; return the config, None when a value is wrong (the error is shown)."""
     prefix, initial = _open_form()
-    options = _options()
+    options = _options(initial.method)
     _draw_profiles(initial)
     simple = draw_fields(initial, prefix, advanced=False, options=options)
+    if simple["method"] != initial.method:
+        start_form_with(_for_method(dataclasses.replace(initial, model=simple["model"]), simple["method"]))
+        st.rerun()
+    rewards = draw_rewards(initial, prefix) if initial.method in POLICY else {}
     with st.expander(t("training.advanced"), icon=":material/tune:"):
         advanced = draw_fields(initial, prefix, advanced=True, options=options)
         if st.button(t("training.defaults"), icon=":material/restart_alt:"):
-            start_form_with(dataclasses.replace(training.default_config(services()), model=simple["model"], data=simple["data"]))
+            plain = training.default_config(services()).with_method(initial.method)
+            start_form_with(dataclasses.replace(plain, model=simple["model"], data=simple["data"]))
             st.rerun()
     try:
-        config = from_mapping(TrainConfig, merge_values(initial, simple, advanced))
+        config = from_mapping(TrainConfig, merge_values(initial, simple, advanced, rewards))
     except UserError as error:
         show_error(error)
         return None
     st.session_state["train_draft"] = config
+    _draw_preset(config)
     _draw_yaml(config)
     return config
+
+
+def _for_method(config: TrainConfig, method: str) -> TrainConfig:
+    """Return the settings for another method, with a data set that it can use."""
+    fitting = [d.id for d in datasets.list_datasets(services()) if method in d.methods and d.rows.get("train")]
+    changed = config.with_method(method)
+    if changed.data in fitting or not fitting:
+        return changed
+    return dataclasses.replace(changed, data=next((d for d in DEMO_DATA_OF.values() if d in fitting), fitting[0]))
+
+
+def _draw_preset(config: TrainConfig) -> None:
+    """Say which switches differ from the method's own, and offer to put them back."""
+    changed = changed_switches(config.method, config.policy) if config.method in POLICY else {}
+    if not changed:
+        return
+    names = ", ".join(f"{setting_label(name)} ({value})" for name, value in changed.items())
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.badge(t("training.preset_changed", method=show_choice(config.method)), color="orange", icon=":material/tune:")
+        st.caption(t("training.preset_own", names=names))
+        if st.button(t("training.preset_reset"), icon=":material/restart_alt:"):
+            start_form_with(dataclasses.replace(config, policy=with_switches(config.method, config.policy)))
+            st.rerun()
 
 
 def _draw_profiles(initial: TrainConfig) -> None:
@@ -104,8 +148,8 @@ def _draw_yaml(config: TrainConfig) -> None:
 
 def setting_label(name: str) -> str:
     """Return a training setting's label in the session's language."""
-    for owner in (TrainConfig, LoraParameters):
+    for owner in (TrainConfig, LoraParameters, PolicyParameters, PreferenceParameters):
         for field in dataclasses.fields(owner):
-            if field.name == name and field.metadata:
+            if field.name == name and "label" in field.metadata:
                 return field_words(owner.__name__, field, language())[0]
     return name

@@ -24,6 +24,7 @@ EXAMPLES = {
     "reasoning": {"prompt": "a", "reasoning_steps": ["one", "two"], "answer": "3"},
     "prompt_answer": {"prompt": "a", "answer": "b"},
     "text": {"text": "a"},
+    "prompt": {"prompt": "a"},
 }
 ANSWERS = {
     "messages": "Hello", "preference": "b", "scored": "best", "kto": "b", "prompt_completion": "b", "reasoning": "one\ntwo\n3",
@@ -45,7 +46,7 @@ def test_kinds(kind: str) -> None:
     assert row_kind(value) == kind
     assert codes(value) == []
     messages = as_messages(value)
-    assert [m["role"] for m in messages] == ([] if kind == "text" else ["user", "assistant"])
+    assert [m["role"] for m in messages] == ([] if kind in {"text", "prompt"} else ["user", "assistant"])
     assert not messages or messages[-1]["content"] == ANSWERS[kind]
 
 
@@ -66,8 +67,8 @@ def test_a_prompt_of_messages_is_kept() -> None:
 
 
 def test_methods_of_kinds() -> None:
-    assert methods_of(["prompt_answer"]) == ("grpo", "sft")
-    assert methods_of(["preference", "text", "unknown"]) == ("dpo", "sft")
+    assert methods_of(["prompt_answer"]) == ("sft", "grpo", "gspo", "dr_grpo", "dapo")
+    assert methods_of(["preference", "text", "unknown"]) == ("sft", "dpo", "orpo")
 
 
 def test_problems_name_the_field() -> None:

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from tunesmith.data import samples
-from tunesmith.data.formats import Row, methods_of
+from tunesmith.data.formats import POLICY, PREFERENCE, SFT, Row, methods_of
 from tunesmith.data.row_kinds import canonical_row
 from tunesmith.data.samples.facts import draw_facts
 from tunesmith.data.validation import check_row
@@ -36,7 +36,7 @@ def test_every_method_has_several_domains_and_every_domain_several_kinds() -> No
         found, _, _ = canonical_row(Row(1, samples.sample_rows(kind, domain, 1, 0)[0]))
         for method in methods_of([found]):
             domains.setdefault(method, set()).add(domain)
-    assert {method: len(names) >= 3 for method, names in domains.items()} == {"sft": True, "dpo": True, "grpo": True}
+    assert {method: len(names) >= 3 for method, names in domains.items()} == dict.fromkeys((*SFT, *PREFERENCE, *POLICY), True)
     assert all(sum(d == domain for _, d in PAIRS) >= 3 for domain in samples.DOMAINS)
 
 

@@ -87,7 +87,7 @@ def test_a_mapping_is_kept_with_the_version(services: Services) -> None:
     assert (plain.rows, plain.columns, plain.encoding) == ({}, ["お客様", "返事", "id"], "cp932")
     assert plain.suggested == mapping
     mapped = versions.inspect_file(path, mapping)
-    assert (mapped.rows, mapped.methods) == ({"train": 1}, ["sft"])
+    assert (mapped.rows, mapped.methods) == ({"train": 1}, ["sft", "grpo", "gspo", "dr_grpo", "dapo"])
     assert mapped.samples[0]["canonical"] == {"prompt": "いつ?", "completion": "明日です。", "id": "1"}
     (version,) = versions.versions(services, versions.import_file(services, path, mapping=mapping))
     assert version.record["settings"]["mapping"] == mapping

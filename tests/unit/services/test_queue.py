@@ -134,14 +134,17 @@ def test_a_wrong_sweep_queues_nothing(services: Services, grid: dict[str, list[o
 
 
 def test_every_sweepable_setting_is_one(services: Services) -> None:
-    for name in sweeps.sweepable_settings():
-        outer, _, inner = name.partition(".")
-        value = getattr(getattr(CONFIG, outer), inner) if inner else getattr(CONFIG, outer)
-        assert len(sweeps.expand(CONFIG, {name: [value]})) == 1
+    for config in (CONFIG, CONFIG.with_method("dapo"), CONFIG.with_method("dpo")):
+        for name in sweeps.sweepable_settings(config):
+            outer, _, inner = name.partition(".")
+            value = getattr(getattr(config, outer), inner) if inner else getattr(config, outer)
+            assert len(sweeps.expand(config, {name: [value]})) == 1
+    assert "policy.beta" in sweeps.sweepable_settings(CONFIG.with_method("grpo"))
+    assert "policy.beta" not in sweeps.sweepable_settings(CONFIG)
 
 
 def test_profiles_are_complete_settings(services: Services) -> None:
-    assert training.profiles() == ["chat", "code", "instruction", "tiny-demo"]
+    assert training.profiles() == ["chat", "code", "instruction", "preference", "rewards", "rewards_demo", "tiny-demo"]
     for name in training.profiles():
-        config = training.load_profile(name, "demo", "company_facts")
+        config = training.load_profile(name, "demo", "preference" if name == "preference" else "company_facts")
         assert training._find_problems(services, config) == []

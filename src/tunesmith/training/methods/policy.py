@@ -25,6 +25,7 @@ from tunesmith.models.loading import LoadedModel
 from tunesmith.store.run_folder import RunFolder
 from tunesmith.training.batches import Batch
 from tunesmith.training.config import TrainConfig
+from tunesmith.training.method_checks import check_method
 from tunesmith.training.policy_math import Floats, Places, PolicyRules, TokenFacts, policy_loss, token_weights
 from tunesmith.training.prepare import Run
 from tunesmith.training.registry import METHODS
@@ -57,7 +58,9 @@ class PolicyTask:
 
     @classmethod
     def open(cls, config: TrainConfig, base: LoadedModel, data_path: Path, run_dir: Path) -> PolicyTask:
-        """Read the prompts and open the reward functions. Raises UserError `data_…`, `dataset_…`, `template_…`, `reward_…`."""
+        """Read the prompts and open the reward functions. Raises UserError `data_…`, `dataset_…`, `template_…`, `reward_…`, and what
+        `check_method` raises."""
+        check_method(config)
         longest = config.max_seq_length - config.policy.max_completion_length
         rules = PromptRules(longest, config.validation_share, config.seed, config.policy.system_prompt, config.template)
         prompts = read_prompts(data_path, METHODS[config.method].row_kinds, base.tokenizer, rules)
@@ -148,7 +151,8 @@ class PolicyTask:
         return loss, met
 
     def _note_shape(self, part: Batch) -> None:
-        shape = Shape(*part.inputs.shape, part.supervised_tokens)
+        lines, width = part.inputs.shape
+        shape = Shape(lines, width, part.supervised_tokens)
         self._largest = max(self._largest, shape, key=lambda each: each.lines * each.width)
 
     def measure(self, run: Run) -> Measurement | None:
@@ -163,4 +167,3 @@ class PolicyTask:
     def close(self) -> None:
         """End the reward files' processes."""
         self.rewards.close()
-

@@ -14,11 +14,12 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_map
 
-from tunesmith.data.batching import BatchRules, Shape, order_of_epoch, rows_of_step
-from tunesmith.data.pairs import Pair, PairRules, Pairs, read_pairs
+from tunesmith.data.batching import BatchRules, Shape, group_pairs, order_of_epoch, rows_of_step
+from tunesmith.data.pairs import Pair, PairRules, Pairs, largest_pair_shape, read_pairs
 from tunesmith.models.loading import LoadedModel
 from tunesmith.training.batches import Batch, make_batch
 from tunesmith.training.config import TrainConfig
+from tunesmith.training.method_checks import check_method
 from tunesmith.training.preference_math import DPO_LOSSES, Loss, PairSums, orpo_loss
 from tunesmith.training.prepare import Run
 from tunesmith.training.registry import METHODS
@@ -59,8 +60,9 @@ class PreferenceTask:
 
     @classmethod
     def open(cls, config: TrainConfig, base: LoadedModel, data_path: Path, run_dir: Path) -> PreferenceTask:
-        """Read and encode the pairs. Raises UserError `data_…`, `dataset_…`, `template_…`."""
+        """Read and encode the pairs. Raises UserError `data_…`, `dataset_…`, `template_…`, and what `check_method` raises."""
         del run_dir
+        check_method(config)
         rules = PairRules(config.max_seq_length, config.validation_share, config.seed, config.template)
         return cls(config, read_pairs(data_path, METHODS[config.method].row_kinds, base.tokenizer, rules))
 
@@ -127,8 +129,7 @@ class PreferenceTask:
 
     def largest_shape(self, run: Run) -> Shape:
         """Return the pass with the most tokens of the first epoch."""
-        passes = pair_passes(self.pairs.train, run.rules)
-        return max((Shape(*b.inputs.shape, b.supervised_tokens) for b, _ in passes), key=lambda shape: shape.lines * shape.width)
+        return largest_pair_shape(self.pairs.train, run.rules)
 
     def close(self) -> None:
         """Hold nothing."""
@@ -142,15 +143,9 @@ def _answer_sums(run: Run, model: Any, batch: Batch, count: int) -> mx.array:
 
 def pair_passes(pairs: Sequence[Pair], rules: BatchRules) -> Iterator[tuple[Batch, int]]:
     """Yield passes of whole pairs, about `pass_tokens` tokens each, with their number of pairs; the chosen answers come first."""
-    begin = 0
-    while begin < len(pairs):
-        end, tokens = begin + 1, pairs[begin].tokens
-        while end < len(pairs) and (not rules.pass_tokens or tokens + pairs[end].tokens <= rules.pass_tokens):
-            tokens += pairs[end].tokens
-            end += 1
-        part = pairs[begin:end]
+    for members in group_pairs([pair.tokens for pair in pairs], rules):
+        part = [pairs[i] for i in members]
         yield make_batch([pair.chosen for pair in part] + [pair.rejected for pair in part], rules), len(part)
-        begin = end
 
 
 def _fixed_pairs(pairs: Sequence[Pair], run: Run) -> list[Pair]:

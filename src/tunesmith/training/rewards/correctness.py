@@ -10,11 +10,13 @@ from fractions import Fraction
 from typing import Any
 
 from tunesmith.settings.fields import setting
-from tunesmith.training.rewards.extraction import PLACES, final_answer, last_number, normalize_answer, reference_answer
+from tunesmith.training.rewards.extraction import PLACES, final_answer, last_number, normalize_answer, reference_answer, usual_width
 from tunesmith.training.rewards.spec import Completion
 
-_CHOICE = re.compile(r"(?<![A-Za-z])\(?([A-Z])\)?(?![A-Za-z'’])")
-_UNSPACED = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+_MARKED_CHOICE = re.compile(r"(?<![A-Za-z])([A-Z])\)|^([A-Z])\.(?!\w)")
+_PRONOUN = r"(?!(?<=I)\s+(?:am|think|believe|would|will|choose|chose|pick|select|say|guess|conclude|have|can)\b)"
+_CHOICE = re.compile(rf"(?<![A-Za-z])([A-Z])(?![A-Za-z'’]){_PRONOUN}")
+_UNSPACED = "\u3005\u3006\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _WORDS = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 
 
@@ -41,7 +43,9 @@ class ExactMatch:
 class Numeric:
     """1 when the last number of the final answer is the row's number."""
 
-    place: str = setting("auto", choices=PLACES, label="Where the answer stands", help="Where the number is looked for; the last one counts.")
+    place: str = setting(
+        "auto", choices=PLACES, label="Where the answer stands", help="Where the number is looked for; the last one counts."
+    )
     tolerance: float = setting(
         0.0, minimum=0.0, maximum=1.0, label="Tolerance",
         help="How far the number may be off, as a share of the right one (0.01: one hundredth). 0: exactly equal.",
@@ -54,7 +58,7 @@ class Numeric:
         if wanted is None:
             return None
         found = last_number(final_answer(completion.text, self.place) or "")
-        return float(found is not None and abs(found - wanted) <= Fraction(self.tolerance) * max(abs(wanted), Fraction(1, 10**9)))
+        return float(found is not None and abs(found - wanted) <= Fraction(str(self.tolerance)) * abs(wanted))
 
 
 @dataclass(frozen=True)
@@ -65,11 +69,18 @@ class MultipleChoice:
 
     def score(self, completion: Completion, row: Mapping[str, Any]) -> float | None:
         """Return 1 or 0, None for a row without a letter."""
-        wanted = _CHOICE.findall(reference_answer(row.get(self.column)) or "")
+        wanted = _letters(reference_answer(row.get(self.column)) or "")
         if not wanted:
             return None
-        found = _CHOICE.findall(final_answer(completion.text) or "")
+        found = _letters(final_answer(completion.text) or "")
         return float(len(set(found)) == 1 and found[0] == wanted[0])
+
+
+def _letters(text: str) -> list[str]:
+    """Return the letters that a text names: those with a bracket behind them, as in (B) and B), else those that stand alone."""
+    text = usual_width(text)
+    marked = [first or second for first, second in _MARKED_CHOICE.findall(text)]
+    return marked or _CHOICE.findall(text)
 
 
 @dataclass(frozen=True)

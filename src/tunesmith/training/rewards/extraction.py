@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import deque
 from fractions import Fraction
 
 PLACES = ("auto", "tag", "boxed", "last_line", "whole")
 _THINKING = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL | re.IGNORECASE)
+_THOUGHT = re.compile(r"</think>", re.IGNORECASE)
 _TAG = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.DOTALL | re.IGNORECASE)
-_NUMBER = re.compile(r"[-−+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:\s?/\s?\d+)?(?:[eE][-+]?\d{1,3})?|[-−+]?\.\d+")
+_INTEGER = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)"
+_PLAIN = rf"(?:{_INTEGER}(?:\.\d+)?|\.\d+)"
+_NUMBER = re.compile(rf"(?<![\d^])(?<!\^[{{-])([-−+]?)({_PLAIN})(?:\s?/\s?({_PLAIN})|[eE]([-+]?\d+))?")  # the 2 of cm^2 is none
+_FRACTION = re.compile(r"\\[dt]?frac\{(-?\d{1,60})\}\{(\d{1,60})\}")
+_USUAL_WIDTH = {0x3000: " ", **{point: chr(point - 0xFEE0) for point in range(0xFF01, 0xFF5F)}}
 _LONGEST_DIGITS = 60
+_LARGEST_EXPONENT = 400
+_SHORT_TEXT = 2000
+# Putting combining marks in order takes the square of their number, so that no piece may have many.
+_PIECES = re.compile(r"[\w\s]*+[^\w\s]{1,60}+|[\w\s]++")
 _MARK = "####"
 
 
@@ -18,9 +28,9 @@ def final_answer(text: str, place: str = "auto") -> str | None:
     """Return the final answer of a text, None when it is not where it should be.
 
     `auto` takes an <answer> tag, else a \\boxed{}, else what follows ####, else the last line that is not empty; what stands in <think>
-    is no answer.
+    is no answer, and nothing before a </think> is whose beginning the prompt holds.
     """
-    text = _THINKING.sub("", text)
+    text = _THOUGHT.split(_THINKING.sub("", text))[-1]
     if place == "whole":
         return text.strip()
     if place == "tag":
@@ -38,7 +48,7 @@ def final_answer(text: str, place: str = "auto") -> str | None:
 
 
 def reference_answer(value: object) -> str | None:
-    """Return the answer in a row's column: what follows the last #### (GSM8K's form), a \\boxed{}, else the whole; None when it is empty."""
+    """Return the answer in a row's column: what follows the last #### (as in GSM8K), else a \\boxed{}, else all; None when it is empty."""
     if value is None:
         return None
     text = str(value).strip()
@@ -50,23 +60,41 @@ def reference_answer(value: object) -> str | None:
 
 
 def last_number(text: str) -> Fraction | None:
-    """Return the last number of a text exactly: signs, thousands commas, decimals, a/b and exponents; full-width digits too."""
-    found = [match for match in _NUMBER.finditer(unicodedata.normalize("NFKC", text)) if len(match.group()) <= _LONGEST_DIGITS]
-    return _as_fraction(found[-1].group(), text, found[-1].start()) if found else None
+    """Return the last number of a text exactly: signs, thousands commas, decimals, a/b and exponents; full-width digits too.
 
-
-def _as_fraction(number: str, text: str, start: int) -> Fraction | None:
-    if number[0] in "-−" and start and unicodedata.normalize("NFKC", text)[start - 1].isalnum():
-        number = number[1:]  # 5-3: a difference, not the number minus three
-    try:
-        return Fraction(number.replace(",", "").replace("−", "-").replace(" ", ""))
-    except (ValueError, ZeroDivisionError):
+    None when there is none, or when the last one divides by zero or has more digits than a number of use.
+    """
+    text = _FRACTION.sub(r"\1/\2", usual_width(text))
+    last = next(iter(deque(_NUMBER.finditer(text), maxlen=1)), None)
+    if last is None or len(last.group()) > _LONGEST_DIGITS:
         return None
+    sign, number, divisor, exponent = last.groups()
+    power, below = int(exponent or 0), _as_fraction(divisor or "1")
+    if abs(power) > _LARGEST_EXPONENT or not below:
+        return None
+    value = _as_fraction(number) * Fraction(10) ** power / below
+    before = text[last.start() - 1 : last.start()]
+    is_difference = before == ")" or (before.isascii() and before.isalnum())  # x-3 ends in 3, not in minus three
+    return -value if sign in {"-", "−"} and not is_difference else value
+
+
+def _as_fraction(number: str) -> Fraction:
+    return Fraction(number.replace(",", ""))
+
+
+def usual_width(text: str) -> str:
+    """Return a text with full-width letters, digits and signs in their usual width; nothing else changes, superscripts least of all."""
+    return text if text.isascii() else text.translate(_USUAL_WIDTH)
 
 
 def normalize_answer(text: str) -> str:
     """Return a text for comparison: one width of characters, lower case, single spaces, no closing full stop."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).rstrip(".。")
+    if len(text) <= _SHORT_TEXT or text.isascii():
+        usual = unicodedata.normalize("NFKC", text)
+    else:
+        usual = "".join(unicodedata.normalize("NFKC", piece) for piece in _PIECES.findall(text))
+    single = " ".join(usual.casefold().split())
+    return single.rstrip(".。").rstrip() or single
 
 
 def _tagged(text: str) -> str | None:

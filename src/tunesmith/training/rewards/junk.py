@@ -21,7 +21,7 @@ class JunkScore:
 
     @property
     def is_fooled(self) -> bool:
-        """Whether junk earns more than half of what a good answer earns, measured from the lowest."""
+        """Whether junk earns at least half of what a good answer earns; no punishment is ever earned."""
         return self.reward > 0 and self.reward >= 0.5 * self.best
 
 

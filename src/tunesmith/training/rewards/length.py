@@ -41,8 +41,9 @@ class SoftOverlong:
         del row
         if completion.truncated:
             return -1.0
-        over = completion.tokens - (self.longest - self.buffer)
-        return -min(1.0, max(0.0, over / self.buffer))
+        buffer = min(self.buffer, self.longest)
+        over = completion.tokens - (self.longest - buffer)
+        return 0.0 - min(1.0, max(0.0, over / buffer))
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,15 +42,19 @@ class RewardSet:
         self.names = unique_names(specs)
         self._skip_failing = skip_failing
         self._built: dict[str, Reward] = {n: build_reward(s) for n, s in zip(self.names, specs, strict=True) if not s.is_custom}
-        self._files = {s.file: RewardFile(folder / s.file) for s in specs if s.is_custom}
+        self._files = {s.file: RewardFile(folder / _plain_name(s.file)) for s in specs if s.is_custom}
 
     def open(self) -> None:
         """Load the custom files now, so that a broken one is known before anything is generated. Raises UserError `reward_…`."""
-        for file in self._files.values():
-            known = file.functions()
-            for spec in self.specs:
-                if spec.file == file.path.name and spec.name not in known:
-                    raise UserError("reward_function_unknown", function=spec.name, file=spec.file, known=", ".join(known) or "–")
+        try:
+            for name, file in self._files.items():
+                known = file.functions()
+                for spec in self.specs:
+                    if spec.file == name and spec.name not in known:
+                        raise UserError("reward_function_unknown", function=spec.name, file=name, known=", ".join(known) or "–")
+        except UserError:
+            self.close()
+            raise
 
     def score(self, prompts: Sequence[Any], completions: Sequence[Completion], rows: Sequence[Mapping[str, Any]]) -> Scores:
         """Return what N completions are worth; `rows` are theirs, all columns.
@@ -77,7 +82,7 @@ class RewardSet:
         if not spec.is_custom:
             function = self._built[name]
             return [function.score(completion, row) for completion, row in zip(completions, rows, strict=True)]
-        columns = {column: [row.get(column) for row in rows] for row in rows for column in row}
+        columns = {column: [row.get(column) for row in rows] for column in dict.fromkeys(column for row in rows for column in row)}
         arguments = columns | {
             "prompts": list(prompts), "completions": [c.text for c in completions],
             "completion_tokens": [c.tokens for c in completions], "truncated": [c.truncated for c in completions],
@@ -91,10 +96,20 @@ class RewardSet:
             file.close()
 
 
+def _plain_name(file: str) -> str:
+    """Return a file's name when it names nothing outside of the rewards folder. Raises UserError `reward_file_missing`."""
+    if not file or file != Path(file).name or "\0" in file:
+        raise UserError("reward_file_missing", file=file)
+    return file
+
+
 def unique_names(specs: Sequence[RewardSpec]) -> list[str]:
     """Return a name for each function: its own, with a number behind it when it comes again."""
     names: list[str] = []
     for spec in specs:
-        same = sum(earlier.name == spec.name for earlier in specs[: len(names)])
-        names.append(f"{spec.name}_{same + 1}" if same else spec.name)
+        numbers = itertools.count(2)
+        name = spec.name
+        while name in names:
+            name = f"{spec.name}_{next(numbers)}"
+        names.append(name)
     return names

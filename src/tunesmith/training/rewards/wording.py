@@ -28,12 +28,21 @@ class Keywords:
     def score(self, completion: Completion, row: Mapping[str, Any]) -> float | None:
         """Return a share in 0..1. Raises UserError `reward_option_empty` when no word is named."""
         del row
-        if not self.wanted and not self.forbidden:
+        wanted, forbidden = _words("wanted", self.wanted), _words("forbidden", self.forbidden)
+        if not wanted and not forbidden:
             raise UserError("reward_option_empty", option="wanted")
         text = normalize_answer(completion.text)
-        if not text or any(normalize_answer(word) in text for word in self.forbidden):
+        if not text or any(word in text for word in forbidden):
             return 0.0
-        return sum(normalize_answer(word) in text for word in self.wanted) / len(self.wanted) if self.wanted else 1.0
+        return sum(word in text for word in wanted) / len(wanted) if wanted else 1.0
+
+
+def _words(option: str, words: tuple[object, ...]) -> list[str]:
+    """Return words ready to be compared, empty ones left out; a number counts as its digits, as YAML reads them so."""
+    for word in words:
+        if isinstance(word, bool) or not isinstance(word, str | int | float):
+            raise UserError("setting_type", field=option, value=word, expected="str")
+    return [usual for word in words if (usual := normalize_answer(str(word)))]
 
 
 @dataclass(frozen=True)
@@ -70,9 +79,11 @@ class Rubric:
         return held / sum(weight for weight, _, _ in parsed)
 
 
-def _parse(line: str) -> tuple[float, str, str]:
+def _parse(line: object) -> tuple[float, str, str]:
+    if not isinstance(line, str):
+        raise UserError("setting_type", field="criteria", value=line, expected="str")
     head, _, value = line.partition(":")
-    number, _, check = head.strip().rpartition(" ")
+    number, _, check = " ".join(head.split()).rpartition(" ")
     try:
         weight = float(number) if number else 1.0
         counted = check.startswith("words_at") and int(value) < 0

@@ -1,4 +1,4 @@
-// A 2 x 2 grid of live curves. Polls its route, draws with Plotly.react and a fixed uirevision, so zoom survives new points.
+// A grid of live curves, its panels told by the route. Polls its route, draws with Plotly.react and a fixed uirevision, so zoom survives new points.
 const states = new WeakMap();
 let loading = null;
 
@@ -40,6 +40,16 @@ function smooth(values, weight) {
   return out;
 }
 
+// The panels' places as shares of the plot, row by row: [left, right, bottom, top].
+function layOut(count, columns) {
+  const rows = Math.ceil(count / columns), height = 1 / rows;
+  return Array.from({ length: count }, (_, i) => {
+    const column = i % columns, row = Math.floor(i / columns);
+    const left = columns === 1 ? 0 : column * 0.54, top = 1 - row * height;
+    return [left, columns === 1 ? 1 : left + 0.46, top - height + 0.1 * height, top - 0.14 * height];
+  });
+}
+
 function draw(state) {
   const { root, data, latest, Plotly } = state;
   const plot = root.querySelector(".plot");
@@ -54,43 +64,49 @@ function draw(state) {
   const text = colour("--st-text-color", "#1c2333");
   const grid = colour("--st-border-color", "#d9deea");
   const weight = Number(root.querySelector(".smoothing").value);
-  const panels = [
-    ["train_loss", "", 0], ["val_loss", "", 1], ["learning_rate", "2", 2], ["tokens_per_second", "3", 3], ["peak_memory_gb", "4", 4],
-  ];
-  const traces = panels.map(([name, axis, index]) => ({
-    type: "scatter", mode: latest.series[name].x.length < 40 ? "lines+markers" : "lines", name: data.words[name],
-    x: latest.series[name].x, y: name === "train_loss" ? smooth(latest.series[name].y, weight) : latest.series[name].y,
-    xaxis: "x" + axis, yaxis: "y" + axis, showlegend: axis === "", line: { color: palette[index % palette.length], width: 2 },
-    marker: { size: 4 },
-  }));
-  const axis = { gridcolor: grid, zerolinecolor: grid, linecolor: grid, automargin: true, tickfont: { size: 11 } };
-  // One column on a narrow screen, else two: [left, right, bottom, top] of each panel as shares of the plot.
+  const panels = latest.panels.filter((panel) => panel.series.some((name) => latest.series[name].x.length));
   const narrow = root.clientWidth < 640;
-  const places = narrow
-    ? [[0, 1, 0.79, 0.975], [0, 1, 0.53, 0.715], [0, 1, 0.27, 0.455], [0, 1, 0.02, 0.195]]
-    : [[0, 0.46, 0.57, 0.95], [0.54, 1, 0.57, 0.95], [0, 0.46, 0.02, 0.4], [0.54, 1, 0.02, 0.4]];
+  const columns = narrow ? 1 : 2;
+  const places = layOut(panels.length, columns);
+  const axis = { gridcolor: grid, zerolinecolor: grid, linecolor: grid, automargin: true, tickfont: { size: 11 } };
+  const label = (name) => data.words[name] ?? name.split("/").pop();
+  const traces = [];
   const layout = {
-    uirevision: "keep", height: narrow ? 900 : 560, margin: { l: 48, r: 12, t: 8, b: 40 },
+    uirevision: "keep", height: (narrow ? 225 : 280) * Math.ceil(panels.length / columns), margin: { l: 48, r: 12, t: 8, b: 40 },
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: text, family: colour("--st-font", "sans-serif") },
-    legend: { x: places[0][1], y: places[0][3], xanchor: "right", yanchor: "top", bgcolor: "rgba(0,0,0,0)" }, hovermode: "x unified",
-    hoverlabel: { bgcolor: colour("--st-secondary-background-color", "#f0f2f8"), font: { color: text } }, annotations: [],
+    hovermode: "x unified", showlegend: true, annotations: [],
+    hoverlabel: { bgcolor: colour("--st-secondary-background-color", "#f0f2f8"), font: { color: text } },
   };
-  ["loss", "learning_rate", "tokens_per_second", "peak_memory_gb"].forEach((name, index) => {
+  let next = 0;
+  panels.forEach((panel, index) => {
     const n = index ? String(index + 1) : "";
     const [left, right, bottom, top] = places[index];
-    const lowest = index > 1 || narrow;
+    panel.series.forEach((name, order) => {
+      const { x, y } = latest.series[name];
+      traces.push({
+        type: "scatter", mode: x.length < 40 ? "lines+markers" : "lines", name: label(name), x,
+        y: panel.smoothed.includes(name) ? smooth(y, weight) : y, xaxis: "x" + n, yaxis: "y" + n, showlegend: panel.series.length > 1,
+        legend: "legend" + n, line: { color: palette[(panel.series.length > 1 ? order : next) % palette.length], width: 2 }, marker: { size: 4 },
+      });
+    });
+    next += panel.series.length;
+    const lowest = index >= panels.length - columns;
     layout["xaxis" + n] = {
       ...axis, domain: [left, right], anchor: "y" + n, rangemode: "tozero",
-      title: lowest && (index === 3 || !narrow) ? { text: data.words.step, font: { size: 12 }, standoff: 6 } : undefined,
+      title: lowest ? { text: data.words.step, font: { size: 12 }, standoff: 6 } : undefined,
     };
-    layout["yaxis" + n] = { ...axis, domain: [bottom, top], anchor: "x" + n, rangemode: index ? "tozero" : "normal" };
+    layout["yaxis" + n] = { ...axis, domain: [bottom, top], anchor: "x" + n, rangemode: panel.from_zero ? "tozero" : "normal" };
+    if (panel.name === "learning_rate") layout["yaxis" + n].exponentformat = "e";
+    if (panel.name === "loss") layout["yaxis" + n].type = root.querySelector(".log").checked ? "log" : "linear";
+    layout["legend" + n] = {
+      x: right, y: top, xanchor: "right", yanchor: "top", bgcolor: "rgba(0,0,0,0)", font: { size: 11 },
+    };
     layout.annotations.push({
-      text: `<b>${data.words[name]}</b>`, x: left, y: top, xref: "paper", yref: "paper", showarrow: false, xanchor: "left", yanchor: "bottom",
-      yshift: 3, font: { size: 13, color: text },
+      text: `<b>${data.words["panel_" + panel.name]}</b>`, x: left, y: top, xref: "paper", yref: "paper", showarrow: false,
+      xanchor: "left", yanchor: "bottom", yshift: 3, font: { size: 13, color: text },
     });
   });
-  layout.yaxis.type = root.querySelector(".log").checked ? "log" : "linear";
-  layout.yaxis2.exponentformat = "e";
+  root.querySelector(".log").closest("label").hidden = !panels.some((panel) => panel.name === "loss");
   plot.style.height = `${layout.height}px`;
   Plotly.react(plot, traces, layout, { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "sendChartToCloud"], plotlyServerURL: "" });
 }

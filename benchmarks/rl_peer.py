@@ -1,0 +1,85 @@
+"""The peer's arm of the reinforcement learning benchmark: mlx-lm-lora's own `train_grpo`, nothing of it changed.
+
+Beta is 0, for which it leaves out the reference model. It writes as many answers at once, and learns from as many per pass, as it has
+prompts in a batch; neither can be set apart, so a batch of all the step's prompts is its fastest setting.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.optimizers as optim
+import numpy as np
+from mlx_lm.tuner.utils import linear_to_lora_layers
+
+from tunesmith.data.prompts import Prompt
+from tunesmith.models.loading import LoadedModel
+
+PEER = "mlx-lm-lora"
+VERSION = "5.10.2"
+FAR = 10**9
+
+
+def require_peer() -> None:
+    """End with a sentence when the peer is not installed."""
+    if importlib.util.find_spec("mlx_lm_lora") is None:
+        raise SystemExit(f"this benchmark compares with {PEER}, which is not installed; try: pip install {PEER}=={VERSION}")
+
+
+class Watcher:
+    """Takes the peer's report of every step: its own seconds, and what it generated."""
+
+    def __init__(self) -> None:
+        self.steps: list[dict[str, float]] = []
+
+    def on_train_loss_report(self, report: dict[str, Any]) -> None:
+        """Keep one step; the peer's clock stops before it reports and starts again after."""
+        tokens, reward = report["train_average_generated_tokens"], report["train_total_rewards_mean"]
+        self.steps.append({"seconds": 1 / report["iterations_per_second"], "completion_tokens": tokens, "reward": reward})
+
+    def on_val_loss_report(self, report: dict[str, Any]) -> None:
+        """There is no validation."""
+
+
+def train_theirs(
+    base: LoadedModel, prompts: Sequence[Prompt], score: Callable[[str, Any], float], group: int, settings: dict[str, Any], folder: Path
+) -> list[dict[str, float]]:
+    """Train by the peer's loop, leave the adapter in `folder`, return its steps; `score` is given an answer and its row's columns."""
+    from mlx_lm_lora.trainer.grpo_trainer import GRPOTrainingArgs, train_grpo
+
+    mx.random.seed(settings["seed"])
+    np.random.seed(settings["seed"])  # the order of its batches
+    base.model.freeze()
+    linear_to_lora_layers(base.model, -1, settings["lora"])
+    mx.eval(base.model.parameters())
+    idle: list[float] = []
+
+    def last_number(prompts: Any, completions: list[str], answer: list[str], types: Any = None) -> list[float]:
+        del prompts, types
+        rewards = [score(text, {"answer": right}) for text, right in zip(completions, answer, strict=True)]
+        idle.append(float((np.ptp(np.reshape(rewards, (-1, group)), axis=1) == 0).mean()))
+        return rewards
+
+    rows = [(p.ids, base.tokenizer.encode(p.columns["answer"]), p.text, p.columns["answer"], None) for p in prompts]
+    arguments = GRPOTrainingArgs(
+        batch_size=settings["prompts"], group_size=group, iters=settings["steps"], beta=0.0, epsilon=0.2, epsilon_high=0.2,
+        max_completion_length=settings["longest"], temperature=1.0, top_p=1.0, top_k=0, min_p=0.0, grpo_loss_type="grpo",
+        importance_sampling_level="token", steps_per_report=1, steps_per_eval=FAR, steps_per_save=FAR,
+        adapter_file=str(folder / "adapters.safetensors"),
+    )  # fmt: skip
+    watcher = Watcher()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        train_grpo(
+            base.model, None, base.tokenizer, optim.Adam(settings["rate"], bias_correction=True), rows, None, [last_number], arguments,
+            training_callback=watcher, end_answer_token="",
+        )  # fmt: skip
+    config = {"fine_tune_type": "lora", "num_layers": -1, "lora_parameters": settings["lora"]}
+    (folder / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
+    return [step | {"zero_spread_share": share} for step, share in zip(watcher.steps, idle, strict=True)]

@@ -1,0 +1,115 @@
+"""The reward functions of a run: choose, weigh, set. Knows the rewards service and one list in the session, not how they score."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import streamlit as st
+
+from tunesmith.errors import UserError
+from tunesmith.services import attachments, rewards
+from tunesmith.settings.files import from_mapping
+from tunesmith.training.config import TrainConfig
+from tunesmith.training.rewards.domains import persona, presets
+from tunesmith.training.rewards.spec import RewardSpec
+from tunesmith.ui.forms import draw_field
+from tunesmith.ui.messages import describe, toast
+from tunesmith.ui.session import services, t
+
+NEW_FUNCTION = "format_soft"
+
+
+def draw_rewards(initial: TrainConfig, prefix: str) -> dict[str, Any]:
+    """Draw the list; return the policy's rewards as plain values for the form to merge, and the system prompt of a chosen preset."""
+    key = f"{prefix}.rewards"
+    specs: list[RewardSpec] = st.session_state.setdefault(key, list(initial.policy.rewards))
+    st.markdown(f"**{t('training.group_rewards')}**", help=t("rewards.help"))
+    custom, problems = _custom(str(attachments.rewards_folder(services())))
+    names = [*rewards.built_in(), *custom]
+    edited = [_draw_reward(spec, names, f"{key}.{number}", number, key) for number, spec in enumerate(specs)]
+    for problem in problems:
+        st.warning(describe(problem), icon=":material/warning:")
+    with st.container(horizontal=True):
+        if st.button(t("rewards.add"), icon=":material/add:", key=f"{key}.add"):
+            _replace(key, [*edited, RewardSpec(NEW_FUNCTION)])
+        _draw_presets(edited, key)
+    st.caption(t("rewards.own_files", folder=str(attachments.rewards_folder(services()))))
+    return {"policy": {"rewards": tuple(dataclasses.asdict(spec) for spec in edited)}}
+
+
+@st.cache_data(ttl=10, show_spinner=False)
+def _custom(folder: str) -> tuple[list[str], list[UserError]]:
+    del folder  # part of the cache's key
+    return rewards.custom_functions(services())
+
+
+def _replace(key: str, specs: list[RewardSpec]) -> None:
+    """Put another list in the form's place; the widgets of the old one are forgotten."""
+    st.session_state[key] = specs
+    for name in [name for name in st.session_state if str(name).startswith(f"{key}.")]:
+        del st.session_state[name]
+    st.rerun()
+
+
+def show_function(name: str) -> str:
+    """Return what a reward function is called: its words, or the file's own name for it."""
+    return name if ":" in name else t(f"reward.{name}")
+
+
+def _draw_reward(spec: RewardSpec, names: list[str], place: str, number: int, key: str) -> RewardSpec:
+    known = names if spec.function in names else [spec.function, *names]
+    with st.container(border=True):
+        left, middle, right = st.columns([6, 3, 1], vertical_alignment="bottom")
+        function = left.selectbox(
+            t("rewards.function"), known, index=known.index(spec.function), format_func=show_function, key=f"{place}.function",
+            help=t("rewards.function_help"),
+        )  # fmt: skip
+        weight = middle.number_input(
+            t("rewards.weight"), value=float(spec.weight), step=0.1, format="%g", key=f"{place}.weight", help=t("rewards.weight_help"),
+        )  # fmt: skip
+        specs: list[RewardSpec] = st.session_state[key]
+        if right.button("", icon=":material/close:", key=f"{place}.drop", help=t("rewards.drop"), disabled=len(specs) < 2):
+            _replace(key, [each for i, each in enumerate(specs) if i != number])
+        options = dict(spec.options) if function == spec.function else {}
+        return RewardSpec(function, weight, _draw_options(function, options, f"{place}.{function}"))
+
+
+def _draw_options(function: str, options: dict[str, Any], place: str) -> dict[str, Any]:
+    """Draw a built-in function's own settings, two in a line; options that do not fit any more begin anew."""
+    if ":" in function or function not in rewards.built_in():
+        return options
+    settings = rewards.settings_of(function)
+    try:
+        present = from_mapping(settings, options)
+    except UserError:
+        present = settings()
+    st.caption(t(f"reward_help.{function}"))
+    fields = dataclasses.fields(settings)
+    columns = st.columns(2) if len(fields) > 1 else [st.container()]
+    for number, field in enumerate(fields):
+        with columns[number % len(columns)]:
+            options[field.name] = draw_field(present, field, place, {})
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
+
+
+def _draw_presets(edited: list[RewardSpec], key: str) -> None:
+    """Offer a field and a reader: their system prompt and a checklist."""
+    with st.popover(t("rewards.presets"), icon=":material/school:"):
+        st.caption(t("rewards.presets_help"))
+        domain, expertise = (_draw_preset_choice(kind, f"{key}.{kind}") for kind in ("domain", "expertise"))
+        if st.button(t("rewards.use_preset"), type="primary", disabled=not (domain or expertise), key=f"{key}.use"):
+            chosen = persona(domain, expertise)
+            st.session_state[key] = [*(spec for spec in edited if spec.function != "rubric"), chosen.rubric]
+            st.session_state[f"{key.removesuffix('.rewards')}.policy.system_prompt"] = chosen.system
+            toast(t("rewards.preset_used"))
+            st.rerun()
+
+
+def _draw_preset_choice(kind: str, key: str) -> str:
+    def show(name: str) -> str:
+        if not name:
+            return t("common.none")
+        return t(f"domain.{name}") if kind == "domain" else t(f"expertise.{name}")
+
+    return st.selectbox(t(f"rewards.{kind}"), ["", *presets(kind)], format_func=show, key=key) or ""
