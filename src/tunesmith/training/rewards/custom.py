@@ -26,6 +26,7 @@ from tunesmith.errors import UserError
 
 SECONDS = 20.0
 MEMORY_BYTES = 2_000_000_000
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # numpy reserves memory for every core otherwise
 _CHILD = Path(__file__).with_name("child.py")
 _LONGEST_ANSWER_BYTES = 10_000_000
 _PIECE_BYTES = 65536
@@ -57,7 +58,7 @@ class RewardFile:
         self._child = subprocess.Popen(
             [sys.executable, "-I", "-X", "utf8", str(_CHILD), str(self.path.resolve()), str(self._memory_bytes), str(self._seconds)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=home, bufsize=0, start_new_session=True,
-            env={"PATH": os.environ.get("PATH", ""), "LANG": "C.UTF-8", "HOME": home, "TMPDIR": home},
+            env={"PATH": os.environ.get("PATH", ""), "LANG": "C.UTF-8", "HOME": home, "TMPDIR": home, **_ONE_THREAD},
         )  # fmt: skip
         self._asked = 0
         said = self._ask(b"", "")
@@ -139,15 +140,19 @@ class RewardFile:
                         line += piece
                     else:
                         return line
-                if not able:
-                    self._look_at_memory(self._child.pid)
+                if not able and self._has_ended(self._child.pid):
+                    return line
         return line
 
-    def _look_at_memory(self, pid: int) -> None:
-        """Raise MemoryError when the child has more than it may, where the system itself does not keep to the limit."""
+    def _has_ended(self, pid: int) -> bool:
+        """Return whether the child is no more. Raises MemoryError when it has more than it may: not every system keeps to the limit."""
         with contextlib.suppress(psutil.Error):
-            if psutil.Process(pid).memory_info().rss > self._memory_bytes:
+            child = psutil.Process(pid)
+            if child.status() == psutil.STATUS_ZOMBIE:
+                return True
+            if child.memory_info().rss > self._memory_bytes:
                 raise MemoryError
+        return False
 
     def close(self) -> int | None:
         """End the child, and whatever it started in its process group; returns its exit code, None when there was none."""

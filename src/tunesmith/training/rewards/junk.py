@@ -21,7 +21,7 @@ class JunkScore:
 
     @property
     def is_fooled(self) -> bool:
-        """Whether junk earns at least half of what a good answer earns; no punishment is ever earned."""
+        """Whether junk earns at least half of what a good answer earns, and anything at all."""
         return self.reward > 0 and self.reward >= 0.5 * self.best
 
 
