@@ -9,7 +9,6 @@ answers are kept, for speed depends on them.
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -26,12 +25,12 @@ prepare_engine()  # before the first import of mlx
 from mlx_lm.tuner.utils import load_adapters  # noqa: E402
 
 from benchmarks.reporting import publish  # noqa: E402
-from benchmarks.rl_peer import PEER, TURN, require_peer, train_theirs, wait_for_turn  # noqa: E402
+from benchmarks.rl_peer import PEER, Arm, require_peer, train_theirs, wait_for_turn  # noqa: E402
 from tunesmith.data.prompts import PromptRules, Prompts, read_prompts  # noqa: E402
 from tunesmith.inference.batch_generation import Drawing, generate_groups  # noqa: E402
 from tunesmith.models.loading import LoadedModel, load_model  # noqa: E402
 from tunesmith.models.tuning import find_lora_keys  # noqa: E402
-from tunesmith.system.paths import DEMO_DATA, DEMO_MODEL, REPOSITORY  # noqa: E402
+from tunesmith.system.paths import DEMO_DATA, DEMO_MODEL  # noqa: E402
 from tunesmith.training.config import LoraParameters, TrainConfig  # noqa: E402
 from tunesmith.training.policy_config import PolicyParameters  # noqa: E402
 from tunesmith.training.registry import METHODS  # noqa: E402
@@ -114,32 +113,6 @@ def run_arm(arm: str, prompts: int, group: int, steps: int, seed: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         reports, adapter = (run_ours if arm == "ours" else run_theirs)(prompts, group, steps, seed, Path(folder))
         print(json.dumps({"steps": reports, "held_out": held_out(adapter)}), flush=True)
-
-
-class Arm:
-    """One arm's process."""
-
-    def __init__(self, name: str, shape: tuple[int, int], steps: int, seed: int) -> None:
-        self._name = name
-        self.figures: dict[str, Any] = {}
-        command = [sys.executable, "-m", "benchmarks.rl", name, *map(str, (*shape, steps, seed))]
-        self._child = subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def begin_step(self) -> None:
-        """Let it take a step."""
-        assert self._child.stdin is not None
-        self._child.stdin.write("\n")
-        self._child.stdin.flush()
-
-    def wait(self) -> None:
-        """Wait until it wants its turn, or, after the last step, until it has told its figures."""
-        assert self._child.stdout is not None
-        while (line := self._child.stdout.readline().strip()) != TURN:
-            if line.startswith("{"):
-                self.figures = json.loads(line)
-                return
-            if self._child.poll() is not None:
-                raise SystemExit(f"{self._name} ended before its last step")
 
 
 def take_turns(shape: tuple[int, int], blocks: int, seed: int) -> dict[str, dict[str, Any]]:

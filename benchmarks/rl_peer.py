@@ -1,4 +1,4 @@
-"""The peer's arm of the reinforcement learning benchmark: mlx-lm-lora's own `train_grpo`, nothing of it changed.
+"""The peer's arm of the reinforcement learning benchmark: mlx-lm-lora's own `train_grpo`, nothing of it changed; and how arms take turns.
 
 Beta is 0, for which it leaves out the reference model. It writes as many answers at once, and learns from as many per pass, as it has
 prompts in a batch; neither can be set apart, so a batch of all the step's prompts is its fastest setting.
@@ -10,6 +10,7 @@ import contextlib
 import importlib.util
 import io
 import json
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from mlx_lm.tuner.utils import linear_to_lora_layers
 
 from tunesmith.data.prompts import Prompt
 from tunesmith.models.loading import LoadedModel
+from tunesmith.system.paths import REPOSITORY
 
 PEER = "mlx-lm-lora"
 VERSION = "5.10.2"
@@ -40,6 +42,32 @@ def wait_for_turn() -> None:
     assert sys.__stdout__ is not None  # the peer's own printing is led elsewhere
     print(TURN, file=sys.__stdout__, flush=True)
     sys.stdin.readline()
+
+
+class Arm:
+    """One arm's process."""
+
+    def __init__(self, name: str, shape: tuple[int, int], steps: int, seed: int) -> None:
+        self._name = name
+        self.figures: dict[str, Any] = {}
+        command = [sys.executable, "-m", "benchmarks.rl", name, *map(str, (*shape, steps, seed))]
+        self._child = subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def begin_step(self) -> None:
+        """Let it take a step."""
+        assert self._child.stdin is not None
+        self._child.stdin.write("\n")
+        self._child.stdin.flush()
+
+    def wait(self) -> None:
+        """Wait until it wants its turn, or, after the last step, until it has told its figures."""
+        assert self._child.stdout is not None
+        while (line := self._child.stdout.readline().strip()) != TURN:
+            if line.startswith("{"):
+                self.figures = json.loads(line)
+                return
+            if self._child.poll() is not None:
+                raise SystemExit(f"{self._name} ended before its last step")
 
 
 class Watcher:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, NoReturn
 import orjson
 import typer
 
-from tunesmith import cli_data
+from tunesmith import cli_data, cli_rewards
 from tunesmith.errors import UserError
 from tunesmith.i18n.catalog import error_words, format_bytes, t
 from tunesmith.services import context, experiments, home, models, runs, training
@@ -26,6 +26,7 @@ from tunesmith.training.config import TrainConfig
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Fine-tune language models with Apple MLX.")
 app.add_typer(cli_data.app, name="data")
+app.add_typer(cli_rewards.app, name="rewards")
 app.command(name="list-data")(cli_data.list_data)
 Json = Annotated[bool, typer.Option("--json", help="Report as JSON.")]
 POLL_SECONDS = 0.25
@@ -114,6 +115,7 @@ def _train_attached(config: TrainConfig, json: bool) -> NoReturn:
         adapter = str(services.store.folder(run_id).adapter) if final.adapter else None
     record = {
         "id": run_id, "status": final.status, "loss_first": final.train_loss_first, "loss_last": final.train_loss,
+        "reward_first": final.first.get("val_reward"), "reward_last": final.figures.get("val_reward"),
         "seconds": final.elapsed_seconds, "adapter": adapter, "error": final.error.as_record() if final.error else None,
     }  # fmt: skip
     _report(record, json, t(f"cli.ended.{final.status}", "en", run=run_id))
@@ -169,7 +171,8 @@ def _follow(services: Services, run_id: str, quiet: bool) -> runs.RunSnapshot:
         state = runs.snapshot(services, run_id)
         if not quiet and state.step != shown and state.train_loss is not None:
             shown = state.step
-            typer.echo(f"{state.step}/{state.iters}  loss {state.train_loss:.4f}  {state.tokens_per_second or 0:.0f} tokens/s")
+            told = f"reward {state.figures['reward']:.4f}" if "reward" in state.figures else f"loss {state.train_loss:.4f}"
+            typer.echo(f"{state.step}/{state.iters}  {told}  {state.tokens_per_second or 0:.0f} tokens/s")
         if not state.active:
             return state
         time.sleep(POLL_SECONDS)

@@ -332,15 +332,17 @@ def test_the_memory_is_watched_where_the_system_does_not(make: NamedFile) -> Non
     assert "MemoryError" in str(error.facts["reason"])
 
 
-def test_the_child_ends_when_who_started_it_is_gone(make: NamedFile) -> None:
+def test_the_child_ends_when_who_started_it_is_gone(make: NamedFile, tmp_path: Path) -> None:
     file = make(function("while True: pass"))
     code = (
         "import sys\nfrom pathlib import Path\nfrom tunesmith.training.rewards.custom import RewardFile\n"
         f"f = RewardFile(Path({str(file.path)!r}), seconds=1.0)\nf.functions()\nprint(f._child.pid, flush=True)\nf._seconds = 60\n"
         "f.score(sys.argv[1], {'completions': []}, 0) if sys.argv[1] else sys.stdin.read()\n"
     )
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
     for name in ("bad", ""):
-        with subprocess.Popen([sys.executable, "-c", code, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as starter:
+        command = [sys.executable, "-c", code, name]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as starter:
             assert starter.stdout is not None
             child = psutil.Process(int(starter.stdout.readline()))
             time.sleep(0.2)

@@ -24,6 +24,7 @@ class ExperimentRow:
     created_at: float
     final_loss: float | None
     best_val_loss: float | None
+    reward: float | None
     duration_seconds: float | None
     sparkline: list[float]
     adapter: bool
@@ -34,16 +35,19 @@ def _row(s: Services, experiment: Experiment, folder: RunFolder) -> ExperimentRo
     summary = experiment.summary
     if experiment.status in ACTIVE:
         series = s.series(experiment.id)
+        rewards = series.column("reward")[1]
         summary = {
             "loss_last": series.latest.get("train_loss"),
             "best_val_loss": series.lowest("val_loss"),
             "duration_seconds": series.latest.get("elapsed_seconds"),
-            "sparkline": series.column("train_loss")[1][-40:].tolist(),
+            "reward_last": series.latest.get("val_reward", series.latest.get("reward")),
+            "sparkline": (rewards if len(rewards) else series.column("train_loss")[1])[-40:].tolist(),
         }
     return ExperimentRow(
         id=experiment.id, name=s.store.display_name(experiment) if folder.path.parent == s.store.experiments else experiment.name,
         status=experiment.status, model=experiment.model, method=experiment.method, data=experiment.data,
         created_at=experiment.created_at, final_loss=summary.get("loss_last"), best_val_loss=summary.get("best_val_loss"),
+        reward=summary.get("reward_last"),
         duration_seconds=summary.get("duration_seconds"), sparkline=summary.get("sparkline", []), adapter=folder.has_adapter(),
         error=as_error(experiment.error),
     )  # fmt: skip

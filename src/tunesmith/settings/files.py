@@ -73,8 +73,8 @@ def _coerce_many(name: str, origin: Any, hint: Any, value: Any) -> Any:
 def _as_float(name: str, value: int | str) -> float:
     try:
         return float(value)
-    except ValueError as error:
-        raise UserError("setting_type", field=name, value=value, expected="float") from error
+    except (ValueError, OverflowError) as error:
+        raise UserError("setting_type", field=name, value=str(value)[:50], expected="float") from error
 
 
 def to_mapping(config: Any) -> dict[str, Any]:

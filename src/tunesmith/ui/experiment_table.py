@@ -16,6 +16,7 @@ from tunesmith.ui.session import t
 
 def as_frame(rows: Sequence[ExperimentRow]) -> pd.DataFrame:
     """Return the rows with headings in the session's language."""
+    rewards = pd.Series([r.reward for r in rows], dtype="float64")
     return pd.DataFrame(
         {
             t("experiments.name"): [r.name for r in rows],
@@ -25,6 +26,7 @@ def as_frame(rows: Sequence[ExperimentRow]) -> pd.DataFrame:
             t("experiments.curve"): [r.sparkline for r in rows],
             t("experiments.final_loss"): pd.Series([r.final_loss for r in rows], dtype="float64"),
             t("experiments.best_loss"): pd.Series([r.best_val_loss for r in rows], dtype="float64"),
+            **({t("experiments.reward"): rewards} if rewards.notna().any() else {}),
             t("experiments.duration"): [show_duration(r.duration_seconds) for r in rows],
             t("experiments.created"): [show_time(r.created_at) for r in rows],
         }
@@ -40,6 +42,7 @@ def draw_table(rows: Sequence[ExperimentRow], key: str) -> ExperimentRow | None:
         t("experiments.curve"): st.column_config.LineChartColumn(width="small"),
         t("experiments.name"): st.column_config.TextColumn(width="medium"),
         t("experiments.final_loss"): st.column_config.NumberColumn(format="%.3f"),
+        t("experiments.reward"): st.column_config.NumberColumn(format="%.3f"),
         t("experiments.best_loss"): st.column_config.NumberColumn(format="%.3f"),
     }
     chosen = st.dataframe(

@@ -26,8 +26,6 @@ from tunesmith.training.registry import METHODS
 from tunesmith.training.task import Measurement, StepResult
 from tunesmith.training.update import add_gradients, move_weights
 
-FIGURES = ("reward_margin", "reward_accuracy", "reward_chosen", "reward_rejected", "kl")
-
 
 @dataclass(frozen=True)
 class PreferenceMethod:
@@ -75,7 +73,7 @@ class PreferenceTask:
         chosen = [self.pairs.train[i] for rows in rows_of_step(self.count, step - 1, run.rules) for i in rows]
         gradient: Any = None
         loss_sum, tokens = 0.0, 0
-        figures = dict.fromkeys(FIGURES, 0.0)
+        figures: dict[str, float] = {}
         for batch, count in pair_passes(chosen, run.rules):
             (part, met), slopes = self._gradient_of(run.base.model, run, batch, self._reference_sums(run, batch, count), count)
             gradient = add_gradients(gradient, slopes)
@@ -83,7 +81,7 @@ class PreferenceTask:
             loss_sum += float(part)
             tokens += batch.tokens
             for name, value in met.items():
-                figures[name] += float(value)
+                figures[name] = figures.get(name, 0.0) + float(value)
         gradient = tree_map(lambda g: g / len(chosen), gradient)
         grad_norm = move_weights(run, step, gradient, loss_sum / len(chosen))
         return StepResult(loss_sum, len(chosen), tokens, grad_norm, {name: value / len(chosen) for name, value in figures.items()})
@@ -117,11 +115,11 @@ class PreferenceTask:
         chosen = _fixed_pairs(self.pairs.valid, run)
         if not chosen:
             return None
-        totals = dict.fromkeys(("loss", *FIGURES), 0.0)
+        totals: dict[str, float] = {}
         for batch, count in pair_passes(chosen, run.rules):
             loss, met = self._summed_loss(run.base.model, run, batch, self._reference_sums(run, batch, count), count)
             for name, value in {"loss": loss, **met}.items():
-                totals[name] += float(value)
+                totals[name] = totals.get(name, 0.0) + float(value)
             run.recorder.beat()
         means = {name: total / len(chosen) for name, total in totals.items()}
         figures = {"val_loss": means["loss"], "val_accuracy": means["reward_accuracy"], "val_margin": means["reward_margin"]}
