@@ -140,7 +140,7 @@ def describe(shape: tuple[int, int], runs: dict[str, list[dict[str, Any]]]) -> d
     pairs = [theirs / ours for ours, theirs in zip(*seconds.values(), strict=True)]
     cell: dict[str, Any] = {
         "shape": f"{prompts}x{group}", "wall_ratio": median(seconds["theirs"]) / median(seconds["ours"]),
-        "wall_ratio_least": min(pairs), "wall_ratio_most": max(pairs), "blocks": len(pairs),
+        "wall_ratio_least": min(pairs), "wall_ratio_most": max(pairs), "wall_ratio_when_all_teach": ratio_when_all_teach(runs),
     }  # fmt: skip
     for arm in ARMS:
         counted = [step for run in runs[arm] for step in run["steps"][1:]]
@@ -148,7 +148,14 @@ def describe(shape: tuple[int, int], runs: dict[str, list[dict[str, Any]]]) -> d
         cell |= {f"{arm}_{figure}": mean(step[figure] for step in counted) for figure in FIGURES}
         cell[f"{arm}_tokens_per_step"] = cell[f"{arm}_completion_tokens"] * prompts * group
         cell |= {f"{arm}_{name}": mean(step[name] for step in counted) for name in PHASES if name in counted[0]}
-    return cell | {"theirs_answers_at_once": prompts, "theirs_rows_per_pass": prompts}
+    return cell | {"blocks": len(pairs), "theirs_answers_at_once": prompts, "theirs_rows_per_pass": prompts}
+
+
+def ratio_when_all_teach(runs: dict[str, list[dict[str, Any]]]) -> float | None:
+    """Return the ratio over the steps in which no group of ours was rewarded alike: ours learns nothing from such, and saves the time."""
+    steps = {arm: [step for run in runs[arm] for step in run["steps"][1:]] for arm in ARMS}
+    pairs = [pair for pair in zip(*steps.values(), strict=True) if pair[0]["zero_spread_share"] == 0]
+    return sum(theirs["seconds"] for _, theirs in pairs) / sum(ours["seconds"] for ours, _ in pairs) if pairs else None
 
 
 def print_cell(cell: dict[str, Any]) -> None:

@@ -41,7 +41,8 @@ def wait_for_turn() -> None:
     """Tell the parent that a step is done, and wait until it lets the next begin: only one arm works at any time."""
     assert sys.__stdout__ is not None  # the peer's own printing is led elsewhere
     print(TURN, file=sys.__stdout__, flush=True)
-    sys.stdin.readline()
+    if not sys.stdin.readline():
+        raise SystemExit("the benchmark was ended")
 
 
 class Arm:
@@ -65,6 +66,7 @@ class Arm:
         while (line := self._child.stdout.readline().strip()) != TURN:
             if line.startswith("{"):
                 self.figures = json.loads(line)
+                self._child.wait()
                 return
             if self._child.poll() is not None:
                 raise SystemExit(f"{self._name} ended before its last step")

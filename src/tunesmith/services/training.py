@@ -248,10 +248,16 @@ def submit(s: Services, config: TrainConfig, group: str = "", continued_from: st
         to_yaml(config), name=config.name or f"{data.id} · {model.id}", kind="train", method=config.method, owner=user_name(),
         model=model.id, data=data.pinned_id, model_path=str(model.path), data_path=str(data.path), group=group,
         continued_from=continued_from, begin_from=s.store.folder(continued_from) if continued_from else None,
-        attachments=attachments(s, config),
+        attachments=_kept_rewards(s, continued_from) if continued_from else attachments(s, config),
     )  # fmt: skip
     s.supervisor.wake()
     return experiment.id
+
+
+def _kept_rewards(s: Services, run_id: str) -> dict[str, Path]:
+    """Return the reward files of a run as they were: what goes on from it is judged alike."""
+    folder = s.store.folder(run_id).rewards
+    return {"rewards": folder} if folder.is_dir() else {}
 
 
 def continue_run(s: Services, run_id: str, more: int) -> str:

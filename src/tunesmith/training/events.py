@@ -44,7 +44,8 @@ class Recorder:
         """Record something that happened.
 
         Kinds: `run_started`, `resumed`, `sample`, `checkpoint`, `alert`, `early_stop`, `best_kept`, `kept_last_good`, `packing_off`,
-        `rows_left_out`, `rows_without_labels`, `rows_cut`, `rows_drop`, `rows_split`, `prompts_too_long`, `reward_skipped`.
+        `rows_left_out`, `rows_without_labels`, `rows_cut`, `rows_drop`, `rows_split`, `prompts_too_long`, `rewards_loaded`,
+        `reward_skipped`.
         """
         if not self._silent:
             self._events.append(self._stamp() | {"kind": kind} | facts)

@@ -29,7 +29,7 @@ def draw_rollouts(run_id: str, active: bool) -> None:
         groups = rollouts.groups(services(), run_id, step)
         with right:
             number = st.selectbox(
-                t("rollouts.prompt"), range(len(groups)), format_func=lambda i: _title(groups[i]), key=f"rollout-prompt-{run_id}"
+                t("rollouts.prompt"), range(len(groups)), format_func=lambda i: _title(groups[i]), key=f"rollout-prompt-{run_id}-{step}"
             )
         if number is not None and number < len(groups):
             _draw_group(groups[number])

@@ -22,6 +22,7 @@ from tunesmith.data.prompts import PromptRules, Prompts, read_prompts
 from tunesmith.data.templates import Encoded
 from tunesmith.inference.batch_generation import Abandoned as StepAbandoned
 from tunesmith.models.loading import LoadedModel
+from tunesmith.store.files import sha256_of
 from tunesmith.store.run_folder import RunFolder
 from tunesmith.training.batches import Batch
 from tunesmith.training.config import TrainConfig
@@ -69,6 +70,9 @@ class PolicyTask:
     def begin(self, run: Run) -> None:
         """Get the gradient ready and load the reward files. Raises UserError `reward_…`."""
         self.rewards.open()
+        folder = run.checkpoints.run_dir / "rewards"
+        if folder.is_dir():
+            run.recorder.event("rewards_loaded", files={path.name: sha256_of(path) for path in sorted(folder.iterdir())})
         self._gradient_of = nn.value_and_grad(run.base.model, self._loss_of_pass)
 
     def take_step(self, run: Run, step: int) -> StepResult:

@@ -1,0 +1,90 @@
+"""A newcomer's way through reinforcement learning: try the rewards, train, watch, look at what was written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from playwright.sync_api import Page, expect
+
+from tests.e2e.conftest import Server, Watched
+from tests.e2e.test_controls import button, choose, go
+from tunesmith.i18n.catalog import t
+
+OpenTab = Callable[..., Watched]
+LONG = 120_000  # milliseconds
+SOON = 30_000
+
+
+def pill(page: Page, words: str) -> None:
+    page.get_by_role("radio", name=words, exact=True).or_(page.get_by_role("button", name=words, exact=True)).first.click()
+
+
+def fill_number(page: Page, label: str, value: str) -> None:
+    box = page.get_by_role("spinbutton", name=label)
+    box.fill(value)
+    box.press("Enter")
+
+
+def test_workbench_run_and_rollouts(server: Server, open_tab: OpenTab) -> None:
+    tab = open_tab()
+    page = go(tab, server, "training")
+    pill(page, t("training.profile_rewards_demo"))
+    expect(page.get_by_text(t("reward_help.numeric"))).to_be_visible(timeout=SOON)
+    button(page, "workbench.try").click()
+    expect(page.get_by_text(t("workbench.histogram"))).to_be_visible(timeout=LONG)
+    expect(page.locator(".js-plotly-plot").first).to_be_visible()
+    tab.shoot("policy-workbench")
+
+    fill_number(page, re.compile(r"^Steps"), "8")  # type: ignore[arg-type]
+    start = button(page, "training.start")
+    expect(start).to_be_enabled(timeout=SOON)
+    start.click()
+    expect(page.get_by_text(t("learning.title"))).to_be_visible(timeout=LONG)
+    expect(page.get_by_text(re.compile("Yes: the reward|Not clearly|No: the reward|Too early"))).to_be_visible(timeout=SOON)
+    expect(page.get_by_text(t("run.done_title"))).to_be_visible(timeout=LONG)
+    expect(page.get_by_text(t("panel.reward"), exact=True).first).to_be_visible(timeout=SOON)
+    expect(page.get_by_text(t("panel.seconds"), exact=True)).to_be_visible()
+    expect(page.get_by_text(t("rollouts.title"))).to_be_visible()
+    expect(page.get_by_text(re.compile("Answer in the data: "))).to_be_visible(timeout=SOON)
+    expect(page.get_by_text(t("learning.loss_note"))).to_be_visible()
+    tab.shoot("policy-run")
+    assert tab.console_errors == []
+    assert tab.foreign == []
+
+
+def test_methods_bring_their_own_switches(server: Server, open_tab: OpenTab) -> None:
+    """Choosing a method changes the form and the data set; a changed switch is told and can be put back."""
+    tab = open_tab()
+    page = go(tab, server, "training")
+    choose(page, "Method", t("choice.gspo"))
+    expect(button(page, "rewards.add")).to_be_visible(timeout=SOON)
+    page.get_by_text(t("training.advanced")).click()
+    fill_number(page, "Minibatches", "1")
+    expect(page.get_by_text(re.compile("With one minibatch and one pass"))).to_be_visible(timeout=SOON)
+    expect(page.get_by_text(t("training.preset_changed", method=t("choice.gspo")))).to_be_visible()
+    expect(button(page, "training.start")).to_be_disabled()
+    button(page, "training.preset_reset").click()
+    expect(page.get_by_text(t("training.preset_changed", method=t("choice.gspo")))).to_be_hidden(timeout=SOON)
+    expect(button(page, "training.start")).to_be_enabled(timeout=SOON)
+    page.wait_for_timeout(1500)  # a redrawing closes an open list
+    box = page.get_by_test_id("stSelectbox").filter(has=page.get_by_text("Method", exact=True)).locator("input")
+    box.fill("DPO")  # a long list draws a part of its options only
+    page.get_by_role("option", name=t("choice.dpo"), exact=True).click()
+    expect(button(page, "rewards.add")).to_be_hidden(timeout=SOON)
+    expect(page.get_by_text(t("training.group_preference"), exact=True).first).to_be_visible()
+    expect(button(page, "training.start")).to_be_enabled(timeout=SOON)
+    tab.shoot("preference-form")
+    assert tab.console_errors == []
+
+
+def test_the_form_of_rewards_in_japanese_and_dark(server: Server, open_tab: OpenTab) -> None:
+    tab = open_tab(dark=True, locale="ja-JP", width=900)
+    page = go(tab, server, "training", "ja")
+    pill(page, t("training.profile_rewards", "ja"))
+    expect(page.get_by_text(t("reward_help.format_soft", "ja"))).to_be_visible(timeout=SOON)
+    button_add = page.get_by_role("button", name=t("rewards.add", "ja"))
+    button_add.click()
+    expect(page.get_by_text(t("reward_help.format_soft", "ja"))).to_have_count(2, timeout=SOON)
+    tab.shoot("policy-form-ja")
+    assert tab.console_errors == []
