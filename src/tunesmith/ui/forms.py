@@ -27,7 +27,7 @@ def draw_field(config: Any, field: dataclasses.Field[Any], prefix: str, options:
     if rule["kind"] in options:
         return _draw_choice(label, help_text, key, value, *options[rule["kind"]])
     if rule["choices"]:
-        return _draw_choice(label, help_text, key, value, rule["choices"], show_choice)
+        return _draw_choice(label, help_text, key, value, rule["choices"], lambda choice: show_choice(choice, field.name))
     if isinstance(value, bool):
         return st.toggle(label, value=value, key=key, help=help_text)
     if isinstance(value, tuple):
@@ -40,8 +40,10 @@ def draw_field(config: Any, field: dataclasses.Field[Any], prefix: str, options:
     return st.text_input(label, value=value, key=key, help=help_text)
 
 
-def show_choice(value: str) -> str:
-    """Return the words of one of a setting's choices; names that need none stand for themselves."""
+def show_choice(value: str, setting: str = "") -> str:
+    """Return the words of one of a setting's choices, the setting's own where it has some; names that need none stand for themselves."""
+    if has(f"choice.{setting}_{value}"):
+        return t(f"choice.{setting}_{value}")
     return t(f"choice.{value}") if has(f"choice.{value}") else value
 
 

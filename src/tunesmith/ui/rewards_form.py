@@ -90,7 +90,9 @@ def _draw_options(function: str, options: dict[str, Any], place: str) -> dict[st
     for number, field in enumerate(fields):
         with columns[number % len(columns)]:
             options[field.name] = draw_field(present, field, place, {})
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
+    plain = settings()  # what is as it always is needs no line in the YAML
+    chosen = {name: value for name, value in options.items() if value != getattr(plain, name)}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in chosen.items()}
 
 
 def _draw_presets(edited: list[RewardSpec], key: str) -> None:

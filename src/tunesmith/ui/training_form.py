@@ -15,6 +15,7 @@ from tunesmith.settings.files import from_mapping, to_yaml
 from tunesmith.training.config import LoraParameters, TrainConfig
 from tunesmith.training.policy_config import PolicyParameters, changed_switches, with_switches
 from tunesmith.training.preference_config import PreferenceParameters
+from tunesmith.training.registry import family_of
 from tunesmith.ui.figures import show_bytes
 from tunesmith.ui.forms import Options, draw_fields, merge_values, show_choice
 from tunesmith.ui.messages import show_error, toast
@@ -97,12 +98,13 @@ def draw_form() -> TrainConfig | None:
 
 
 def _for_method(config: TrainConfig, method: str) -> TrainConfig:
-    """Return the settings for another method, with a data set that it can use."""
-    fitting = [d.id for d in datasets.list_datasets(services()) if method in d.methods and d.rows.get("train")]
+    """Return the settings for another method, with a data set that it can use; of the shipped ones, the one made for it."""
     changed = config.with_method(method)
-    if changed.data in fitting or not fitting:
-        return changed
-    return dataclasses.replace(changed, data=next((d for d in DEMO_DATA_OF.values() if d in fitting), fitting[0]))
+    made_for = DEMO_DATA_OF[family_of(method)]
+    if config.data in DEMO_DATA_OF.values():
+        return dataclasses.replace(changed, data=made_for)
+    fitting = {d.id for d in datasets.list_datasets(services()) if method in d.methods}
+    return changed if config.data in fitting else dataclasses.replace(changed, data=made_for)
 
 
 def _draw_preset(config: TrainConfig) -> None:
