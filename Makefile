@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PORT ?=
 BENCH ?= demo
-TESTS := tests/unit tests/contract tests/fuzz tests/ui tests/mlx tests/jobs tests/e2e  # fast ones first
+TESTS := tests/unit tests/contract tests/parity tests/fuzz tests/ui tests/mlx tests/jobs tests/e2e  # fast ones first
 
 .PHONY: run test test-all check bench demo-model clean
 
@@ -15,7 +15,7 @@ $(VENV)/.run: pyproject.toml
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,parity]'
 	@touch $@
 
 run: $(VENV)/.run

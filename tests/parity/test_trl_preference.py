@@ -59,16 +59,16 @@ def make_pairs(spread: float, seed: int = 3) -> Pairs:
     return Pairs(policy.astype(np.float32), reference.astype(np.float32), mask.astype(np.int64))
 
 
-class ModelWithOutputs:
+class ModelWithOutputs(torch.nn.Module):
     """A model that was asked already: it answers with given log-probabilities."""
 
-    training = True
     is_gradient_checkpointing = False
 
     def __init__(self, log_probabilities: Any) -> None:
+        super().__init__()
         self.log_probabilities = log_probabilities
 
-    def __call__(self, **_: Any) -> SimpleNamespace:
+    def forward(self, **_: Any) -> SimpleNamespace:
         zeros = torch.zeros_like(self.log_probabilities)
         return SimpleNamespace(log_probs=self.log_probabilities, entropy=zeros, mean_logits=zeros, is_top1=zeros.bool())
 

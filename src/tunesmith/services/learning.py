@@ -73,8 +73,8 @@ def _truncated(series: MetricSeries) -> Sign | None:
 
 
 def _distance(series: MetricSeries) -> Sign | None:
-    steps, _ = series.column("kl")
-    kl = _recent(series, "kl") if len(steps) > 1 else None  # the first is that of a new adapter: 0
+    _, values = series.column("kl")
+    kl = float(values[-1]) if len(values) > 1 else None  # the first is that of a new adapter: 0
     return None if kl is None else Sign("far_from_base", "bad", {"kl": kl}) if kl > 2 else Sign("near_base", "good", {"kl": kl})
 
 
