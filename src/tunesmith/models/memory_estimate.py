@@ -24,6 +24,8 @@ PIECES, PIECES_CHECKPOINTED = 3.0, 1.75  # allocated at once
 PIECES_LEFT, PIECES_LEFT_CHECKPOINTED = 0.0, 1.2  # not yet freed when the way back is at its peak
 LOADING_BYTES = 3  # per weight of the largest matrix while it is checked for being finite
 MXFP4_PACKING_BYTES = 26  # per weight while mx.quantize works on a CPU
+CACHE_STEP, CACHE_COPIES = 256, 2.0  # mlx-lm's key-value caches grow by steps of tokens, the old one copied into the new
+WRITING_LOGITS_COPIES = 3  # float32 copies [rows, vocabulary] while answers are written
 STATE_COPIES: Mapping[str, float] = {"adam": 2, "adamw": 2, "adafactor": 0, "lion": 1, "sgd": 1, "muon": 1}
 UPDATE_COPIES: Mapping[str, float] = {"adam": 2.6, "adamw": 2.5, "adafactor": 2.6, "lion": 3.25, "sgd": 2.4, "muon": 3.9}
 QUANTIZATIONS: Mapping[str, Mapping[str, Any]] = {
@@ -39,7 +41,8 @@ class MemoryInputs:
 
     `model` is config.json; the largest batch has `lines` of `width` tokens, `labels` of them supervised. `accumulate`: more than one
     batch per step. `compute_bytes` per weight and activation: 4 on a CPU, which computes in float32, 2 for bfloat16 on Metal.
-    `fused_attention`: no [heads, width, width] matrices are kept.
+    `fused_attention`: no [heads, width, width] matrices are kept. `writing_rows` answers are written side by side, each with its prompt
+    `writing_tokens` long (0: the method writes none).
     """
 
     model: Mapping[str, Any]
@@ -56,14 +59,16 @@ class MemoryInputs:
     accumulate: bool = False
     compute_bytes: int = 4
     fused_attention: bool = False
+    writing_rows: int = 0
+    writing_tokens: int = 0
 
 
 @dataclass(frozen=True)
 class MemoryEstimate:
     """What is held at the moment of the peak, in bytes. Parts that are not held then are 0.
 
-    That moment is one of four: loading and quantising the base (only weights), the loss (no gradient yet), the way back, or the
-    optimiser's update (several copies of the gradient, no activations).
+    That moment is one of five: loading and quantising the base (only weights), the loss (no gradient yet), the way back, the
+    optimiser's update (several copies of the gradient, no activations), or the writing of answers (key-value caches as activations).
     """
 
     weights_bytes: int
@@ -163,8 +168,19 @@ def estimate_memory(inputs: MemoryInputs) -> MemoryEstimate:
         MemoryEstimate(weights, adapter, gradient - trained, state, activations, logits),
         MemoryEstimate(weights, adapter, gradient, state, activations + passing, logits_left),
         MemoryEstimate(weights, adapter, int(UPDATE_COPIES.get(inputs.optimizer, 2.6) * trained), state, 0, 0),
+        MemoryEstimate(weights, adapter, 0, state, _caches_bytes(inputs, shape), _writing_logits_bytes(inputs, shape)),
     ]
     return max(moments, key=lambda moment: moment.peak_bytes)
+
+
+def _caches_bytes(inputs: MemoryInputs, shape: _Shape) -> int:
+    """Return the bytes of the key-value caches of the answers that are written side by side."""
+    tokens = -(-inputs.writing_tokens // CACHE_STEP) * CACHE_STEP
+    return int(CACHE_COPIES * inputs.writing_rows * tokens * shape.layers * 2 * shape.keys * inputs.compute_bytes)
+
+
+def _writing_logits_bytes(inputs: MemoryInputs, shape: _Shape) -> int:
+    return WRITING_LOGITS_COPIES * inputs.writing_rows * shape.vocabulary * FLOAT32
 
 
 def _already_quantized(inputs: MemoryInputs) -> Mapping[str, Any] | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tunesmith.data.batching import PAD_TO
+from tunesmith.data.formats import POLICY
 from tunesmith.errors import UserError
 from tunesmith.jobs.measure import Measurement, measure
 from tunesmith.models.discovery import ModelInfo
@@ -87,8 +88,16 @@ def _inputs(config: TrainConfig, described: Mapping[str, Any], shape: Shape) -> 
         model=described, lines=shape[0], width=shape[1], labels=shape[2], fine_tune_type=config.fine_tune_type,
         rank=config.lora_parameters.rank, modules=config.lora_parameters.keys, num_layers=config.num_layers, optimizer=config.optimizer,
         quantize=config.quantize, grad_checkpoint=config.grad_checkpoint, accumulate=True,
-        compute_bytes=4 if on_cpu else 2, fused_attention=not on_cpu,
+        compute_bytes=4 if on_cpu else 2, fused_attention=not on_cpu, **_writing(config, shape),
     )  # fmt: skip
+
+
+def _writing(config: TrainConfig, shape: Shape) -> dict[str, int]:
+    """Return how many answers a policy writes at once, and how long a row with its answer may be: as wide as the largest pass."""
+    if config.method not in POLICY:
+        return {}
+    answers = config.batch_size * config.policy.num_generations
+    return {"writing_rows": min(answers, config.policy.rollout_rows), "writing_tokens": shape[1]}
 
 
 def _find_fixes(
@@ -96,6 +105,10 @@ def _find_fixes(
 ) -> list[Fix]:
     lines, width, labels = shape
     tries: list[tuple[str, dict[str, Any], Shape]] = []
+    if config.method in POLICY and config.policy.rollout_rows > 1:
+        answers = min(config.policy.rollout_rows, config.batch_size * config.policy.num_generations)
+        fewer = dataclasses.replace(config.policy, rollout_rows=max(1, answers // 2))
+        tries.append(("fewer_answers", {"policy": fewer}, shape))
     if (smaller := _halve_pass(shape, longest_tokens)) != shape:
         tries.append(("smaller_passes", {"pass_tokens": smaller[0] * smaller[1]}, smaller))
     if not config.grad_checkpoint:
