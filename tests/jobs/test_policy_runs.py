@@ -80,9 +80,10 @@ def test_a_failing_function_stops_the_run_and_is_named(services: Services) -> No
     state = runs.snapshot(services, finish(services, config_of("numeric", "bad.py:late")))
     assert state.status == "failed"
     assert state.error is not None
-    assert state.error.code == "reward_failed"
+    assert state.error.code == "reward_failed_at"
     assert state.error.facts["function"] == "late"
     assert state.error.facts["line"] == 2
+    assert state.error.facts["prompt"].endswith("= ?")
 
 
 def test_a_failing_function_is_left_out_when_the_settings_say_so(services: Services) -> None:

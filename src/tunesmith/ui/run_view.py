@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import streamlit as st
 
 from tunesmith.errors import UserError
@@ -166,6 +168,13 @@ def _draw_next_steps(state: RunSnapshot) -> None:
             if state.status == "completed":
                 with st.popover(t("run.more"), icon=":material/fast_forward:"):
                     _draw_continue(state)
+            if (
+                state.family == "sft"
+                and state.adapter
+                and st.button(t("run.rewards"), icon=":material/trophy:", help=t("run.rewards_help"))
+            ):
+                start_form_with(dataclasses.replace(state.config.with_method("grpo"), resume_adapter_file=state.id, name="", epochs=0.0))
+                go_to("training", view="new")
             if st.button(t("run.again"), icon=":material/replay:"):
                 start_form_with(state.config)
                 go_to("training", view="new")

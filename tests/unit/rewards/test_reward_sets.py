@@ -118,3 +118,20 @@ def test_a_missing_function_is_known_before_the_run(asked: list[Any], tmp_path: 
     assert caught.value.code == "reward_function_unknown"
     assert caught.value.facts == {"function": "third", "file": "b.py", "known": "first, second"}
     assert told[-2:] == [("close", "a.py"), ("close", "b.py")]
+
+
+def test_an_error_names_the_prompt_at_which_it_happens(tmp_path: Path) -> None:
+    """The function fails for one of three rows, and gives no number for another: both prompts are told."""
+    (tmp_path / "odd.py").write_text(
+        "def picky(completions, answer, **_):\n    return [1 / int(a) for a in answer]\n"
+        "def vague(completions, answer, **_):\n    return [1.0 if a == '1' else 'much' for a in answer]\n"
+    )
+    answers = [Completion(text) for text in ("a", "b", "c")]
+    rows = [{"answer": a} for a in ("1", "0", "2")]
+    for function, code in (("picky", "reward_failed_at"), ("vague", "reward_not_a_number_at")):
+        rewards = RewardSet([RewardSpec(f"odd.py:{function}")], tmp_path)
+        with pytest.raises(UserError) as caught:
+            rewards.score(["first", "second", "third"], answers, rows)
+        rewards.close()
+        assert caught.value.code == code
+        assert caught.value.facts["prompt"] == "second"

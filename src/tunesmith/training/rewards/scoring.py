@@ -16,6 +16,7 @@ from tunesmith.training.rewards.custom import RewardFile
 from tunesmith.training.rewards.registry import build_reward
 from tunesmith.training.rewards.spec import Completion, Reward, RewardSpec
 
+SHOWN_PROMPT = 100  # characters
 Floats = npt.NDArray[np.float64]
 
 
@@ -88,7 +89,28 @@ class RewardSet:
             "completion_tokens": [c.tokens for c in completions], "truncated": [c.truncated for c in completions],
         }  # fmt: skip
         arguments.pop("prompt", None)
-        return self._files[spec.file].score(spec.name, arguments, len(completions))
+        try:
+            return self._files[spec.file].score(spec.name, arguments, len(completions))
+        except UserError as error:
+            raise self._located(spec, error, prompts, arguments) from error
+
+    def _located(self, spec: RewardSpec, error: UserError, prompts: Sequence[Any], arguments: Mapping[str, list[Any]]) -> UserError:
+        """Return the error with the prompt at which it happens, found by asking for one completion at a time; as it is if none fails."""
+        if error.code == "reward_not_a_number":
+            told = str(prompts[error.facts["completion"] - 1])[:SHOWN_PROMPT]
+            return UserError("reward_not_a_number_at", function=spec.name, file=spec.file, found=error.facts["found"], prompt=told)
+        if error.code != "reward_failed":
+            return error
+        for number, prompt in enumerate(prompts):
+            try:
+                self._files[spec.file].score(spec.name, {name: values[number : number + 1] for name, values in arguments.items()}, 1)
+            except UserError as alone:
+                if alone.code != "reward_failed":
+                    return error
+                line, reason = alone.facts["line"], alone.facts["reason"]
+                told = str(prompt)[:SHOWN_PROMPT]
+                return UserError("reward_failed_at", function=spec.name, file=spec.file, line=line, reason=reason, prompt=told)
+        return error
 
     def close(self) -> None:
         """End the custom files' processes."""
