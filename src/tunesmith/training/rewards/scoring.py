@@ -97,7 +97,7 @@ class RewardSet:
     def _located(self, spec: RewardSpec, error: UserError, prompts: Sequence[Any], arguments: Mapping[str, list[Any]]) -> UserError:
         """Return the error with the prompt at which it happens, found by asking for one completion at a time; as it is if none fails."""
         if error.code == "reward_not_a_number":
-            told = str(prompts[error.facts["completion"] - 1])[:SHOWN_PROMPT]
+            told = str(prompts[int(str(error.facts["completion"])) - 1])[:SHOWN_PROMPT]
             return UserError("reward_not_a_number_at", function=spec.name, file=spec.file, found=error.facts["found"], prompt=told)
         if error.code != "reward_failed":
             return error
