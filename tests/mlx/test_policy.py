@@ -183,6 +183,13 @@ def test_groups_without_difference_are_exchanged(tmp_path: Path) -> None:
     assert all(float(np.abs(w).max()) == 0 for n, w in adapter(tmp_path / "run").items() if n.endswith("lora_b"))
 
 
+@pytest.fixture(scope="module")
+def plain_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("plain") / "run"
+    run(config_of("grpo", {"num_generations": 8}, iters=2, batch_size=4), folder)
+    return folder
+
+
 @pytest.mark.parametrize(
     "policy",
     [
@@ -193,11 +200,9 @@ def test_groups_without_difference_are_exchanged(tmp_path: Path) -> None:
         {"scale_rewards": "batch"},
     ],
 )
-def test_every_option_changes_the_step(tmp_path: Path, policy: dict[str, Any]) -> None:
-    many = {"iters": 2, "batch_size": 4}
-    run(config_of("grpo", {"num_generations": 8}, **many), tmp_path / "plain")
-    run(config_of("grpo", {"num_generations": 8, **policy}, **many), tmp_path / "changed")
-    assert distance(tmp_path / "plain", tmp_path / "changed") > 1e-6
+def test_every_option_changes_the_step(plain_run: Path, tmp_path: Path, policy: dict[str, Any]) -> None:
+    run(config_of("grpo", {"num_generations": 8, **policy}, iters=2, batch_size=4), tmp_path / "changed")
+    assert distance(plain_run, tmp_path / "changed") > 1e-6
 
 
 def test_a_run_begins_from_an_adapter_and_refuses_another_shape(tmp_path: Path) -> None:

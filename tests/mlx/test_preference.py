@@ -22,8 +22,8 @@ from tunesmith.training.run import train
 
 PAIRS = DEMO_DATA / "preference"
 COMMON: dict[str, Any] = {
-    "iters": 20, "batch_size": 8, "learning_rate": 1e-3, "max_seq_length": 128, "steps_per_report": 1, "steps_per_eval": 100,
-    "val_batches": 4, "save_every": 100, "lora_parameters": {"rank": 8, "scale": 4.0}, "seed": 1,
+    "iters": 10, "batch_size": 4, "learning_rate": 2e-3, "max_seq_length": 128, "steps_per_report": 1, "steps_per_eval": 100,
+    "val_batches": 2, "save_every": 100, "lora_parameters": {"rank": 8, "scale": 4.0}, "seed": 1,
 }  # fmt: skip
 
 
@@ -68,14 +68,14 @@ def test_orpo_needs_no_reference_and_learns(tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", ["dpo", "orpo"])
 def test_small_passes_give_the_same_step(tmp_path: Path, method: str) -> None:
     for name, tokens in (("small", 40), ("whole", 100_000)):
-        run(tmp_path / name, method, iters=2, pass_tokens=tokens, optimizer="sgd")
+        run(tmp_path / name, method, iters=1, pass_tokens=tokens, optimizer="sgd")
     small, whole = adapter(tmp_path / "small"), adapter(tmp_path / "whole")
     assert max(float(np.abs(small[name] - whole[name]).max()) for name in whole) < 1e-5
 
 
 def test_accumulation_is_one_large_batch(tmp_path: Path) -> None:
-    run(tmp_path / "one", "dpo", iters=2, optimizer="sgd")
-    run(tmp_path / "many", "dpo", iters=2, optimizer="sgd", batch_size=2, grad_accumulation_steps=4)
+    run(tmp_path / "one", "dpo", iters=1, optimizer="sgd")
+    run(tmp_path / "many", "dpo", iters=1, optimizer="sgd", batch_size=2, grad_accumulation_steps=2)
     one, many = adapter(tmp_path / "one"), adapter(tmp_path / "many")
     assert max(float(np.abs(one[name] - many[name]).max()) for name in one) < 1e-5
 

@@ -42,7 +42,7 @@ class MemoryInputs:
     `model` is config.json; the largest batch has `lines` of `width` tokens, `labels` of them supervised. `accumulate`: more than one
     batch per step. `compute_bytes` per weight and activation: 4 on a CPU, which computes in float32, 2 for bfloat16 on Metal.
     `fused_attention`: no [heads, width, width] matrices are kept. `writing_rows` answers are written side by side, each with its prompt
-    `writing_tokens` long (0: the method writes none).
+    `writing_tokens` long (0: the method writes none). `keeps_base`: full tuning holds the first weights too, to be compared with.
     """
 
     model: Mapping[str, Any]
@@ -61,6 +61,7 @@ class MemoryInputs:
     fused_attention: bool = False
     writing_rows: int = 0
     writing_tokens: int = 0
+    keeps_base: bool = False
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,7 @@ def estimate_memory(inputs: MemoryInputs) -> MemoryEstimate:
     shape = _read_shape(inputs.model)
     weights, loading = _weights_bytes(inputs, shape)
     adapter, trained = _trained_bytes(inputs, shape)
+    weights += trained * (inputs.keeps_base and inputs.fine_tune_type == "full")
     state = int(STATE_COPIES.get(inputs.optimizer, 2) * trained)
     gradient = trained * (2 if inputs.accumulate else 1)
     activations, passing = _activations_bytes(inputs, shape)

@@ -20,11 +20,12 @@ class Reference:
     remembered takes memory only once training has replaced it.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, wanted: bool = True) -> None:
+        """Remember; a method that is never compared with its base wants nothing remembered, so that no memory is held."""
         self._model = model
         self._scaled = [module for _, module in model.named_modules() if hasattr(module, "lora_a")]
         self._magnitudes = [(module, module.m) for module in self._scaled if isinstance(module, _DORA)]
-        self._weights: list[tuple[str, mx.array]] = [] if self._scaled else tree_flatten(model.trainable_parameters())
+        self._weights: list[tuple[str, mx.array]] = [] if self._scaled or not wanted else tree_flatten(model.trainable_parameters())
 
     @contextmanager
     def switched_on(self) -> Iterator[None]:

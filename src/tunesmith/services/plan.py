@@ -88,7 +88,8 @@ def _inputs(config: TrainConfig, described: Mapping[str, Any], shape: Shape) -> 
         model=described, lines=shape[0], width=shape[1], labels=shape[2], fine_tune_type=config.fine_tune_type,
         rank=config.lora_parameters.rank, modules=config.lora_parameters.keys, num_layers=config.num_layers, optimizer=config.optimizer,
         quantize=config.quantize, grad_checkpoint=config.grad_checkpoint, accumulate=True,
-        compute_bytes=4 if on_cpu else 2, fused_attention=not on_cpu, **_writing(config, shape),
+        compute_bytes=4 if on_cpu else 2, fused_attention=not on_cpu,
+        keeps_base=config.method in (*POLICY, "dpo"), **_writing(config, shape),
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 
 from tunesmith.data.batching import BatchRules, attention_width, pass_tokens
+from tunesmith.data.formats import POLICY
 from tunesmith.errors import UserError
 from tunesmith.models.adapter_files import adapter_config, load_adapter_weights, read_adapter_config, verify_folder
 from tunesmith.models.loading import LoadedModel, count_parameters, hash_model, load_model
@@ -32,6 +33,7 @@ from tunesmith.training.schedule import make_optimizer
 from tunesmith.training.task import Task
 
 GB = 1_000_000_000
+COMPARED = ("dpo", *POLICY)  # methods that look at what the base would say
 
 
 @dataclass
@@ -78,7 +80,7 @@ def prepare_run(
         attention_width(base.config), config.pass_tokens or pass_tokens(device_name()),
     )  # fmt: skip
     description = _make_trainable(config, base)
-    reference = Reference(base.model)
+    reference = Reference(base.model, wanted=config.method in COMPARED)
     _begin_from_adapter(RunFolder(run_dir).begin, base, description)
     optimizer = make_optimizer(config)
     optimizer.init(base.model.trainable_parameters())
