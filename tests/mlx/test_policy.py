@@ -169,12 +169,11 @@ def test_answers_are_given_up_within_a_token(base: LoadedModel) -> None:
     assert next(calls) == 4
 
 
-def test_groups_without_difference_are_exchanged(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["dapo", "dr_grpo"])
+def test_groups_without_difference_are_exchanged(tmp_path: Path, method: str) -> None:
     """A reward that is the same for all leaves no group to learn from: three rounds are asked, and the adapter stays where it was."""
-    run(
-        config_of("dapo", {"rewards": [{"function": "keywords", "options": {"forbidden": ["zzz"]}}], "soft_overlong": 0.0}, iters=2),
-        tmp_path / "run",
-    )
+    always = {"function": "keywords", "options": {"forbidden": ["zzz"]}}
+    run(config_of(method, {"rewards": [always], "soft_overlong": 0.0, "dynamic_sampling": True}, iters=2), tmp_path / "run")
     for report in reports(tmp_path / "run"):
         assert report["zero_spread_share"] == 1
         assert report["grad_norm"] == 0

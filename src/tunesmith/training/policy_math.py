@@ -63,13 +63,13 @@ def token_weights(lengths: Places, loss_type: str, longest: int, step_tokens: in
     """
     rows = len(lengths)
     if loss_type == "grpo":
-        weights = 1 / (rows * np.maximum(lengths, 1))
+        weights = 1 / (max(1, rows) * np.maximum(lengths, 1))
     elif loss_type == "bnpo":
         weights = np.full(rows, 1 / max(1, int(lengths.sum())))
     elif loss_type == "dapo":
         weights = np.full(rows, minibatches / max(1, step_tokens))
     else:
-        weights = np.full(rows, 1 / (rows * longest))
+        weights = np.full(rows, 1 / max(1, rows * longest))
     return weights.astype(np.float32)
 
 
