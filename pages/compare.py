@@ -8,10 +8,10 @@ from tunesmith.inference.sampling import Sampling
 from tunesmith.services import compare, experiments
 from tunesmith.settings.files import from_mapping
 from tunesmith.ui.answers import draw_answers, draw_history
-from tunesmith.ui.figures import show_time
 from tunesmith.ui.forms import draw_fields
 from tunesmith.ui.frame import link_to
 from tunesmith.ui.messages import guarded
+from tunesmith.ui.run_titles import run_titles
 from tunesmith.ui.session import services, t
 
 
@@ -50,10 +50,10 @@ if not choices:
     link_to("home", t("compare.to_home"))
     st.stop()
 wanted = st.query_params.get("run")
-made = {row.id: row.created_at for row in experiments.table(services())}
+titles = run_titles(experiments.table(services()))
 run = st.selectbox(
     t("compare.pick"), list(choices), index=list(choices).index(wanted) if wanted in choices else 0,
-    format_func=lambda run_id: t("training.run_label", name=choices[run_id].name, time=show_time(made[run_id])),
+    format_func=lambda run_id: titles.get(run_id, choices[run_id].name),
 )  # fmt: skip
 question, ask_now = draw_questions(run)
 system_prompt, how = draw_options()

@@ -6,11 +6,11 @@ import streamlit as st
 
 from tunesmith.data.formats import POLICY
 from tunesmith.services import experiments, training
-from tunesmith.ui.figures import show_time
 from tunesmith.ui.frame import open_run
 from tunesmith.ui.messages import toast
 from tunesmith.ui.queue_view import draw_queue
 from tunesmith.ui.run_preview import draw_preview
+from tunesmith.ui.run_titles import run_titles
 from tunesmith.ui.run_view import draw_run
 from tunesmith.ui.session import services, t
 from tunesmith.ui.sweep_form import draw_sweep
@@ -43,7 +43,7 @@ def draw_runs() -> None:
     if not rows:
         st.info(t("training.no_run"), icon=":material/info:")
         return
-    names = {row.id: t("training.run_label", name=row.name, time=show_time(row.created_at)) for row in rows}
+    names = run_titles(rows)
     asked = st.query_params.get("run")
     if asked is not None and asked not in names:
         draw_run(asked)  # says that there is none

@@ -75,21 +75,18 @@ def abilities(taken: set[str]) -> dict[str, list[Row]]:
     return {"test": rows}
 
 
+ENDINGS = (" = ", " is ", " says ", " was ")
+
+
 def preference(taken: set[str]) -> dict[str, list[Row]]:
-    """Return prompt, chosen (short and right) and rejected (rambling or wrong)."""
-    chance = random.Random(31)
-    rambling = ("Well, that is a good question. ", "I am not sure, but maybe ", "Let me think. Hmm. ")
-    drawn = _draw_rows(32, 72, set(taken))
-    answers = [row["messages"][1]["content"] for row in drawn]
-
-    def make(row: Row) -> Row:
-        question, answer = (m["content"] for m in row["messages"])
-        wrong = chance.choice([other for other in answers if other != answer])
-        rejected = wrong if chance.random() < 0.5 else f"{chance.choice(rambling)}{answer} {answer}"
-        return {"prompt": question, "chosen": answer, "rejected": rejected}
-
-    rows = [make(row) for row in drawn]
-    return {"train": rows[:60], "valid": rows[60:]}
+    """Return prompt, chosen (the answer in a word or two) and rejected (the whole sentence, as the model would say it)."""
+    rows = []
+    for row in _draw_rows(32, 160, set(taken)):
+        question, sentence = (m["content"] for m in row["messages"])
+        ending = next((ending for ending in ENDINGS if ending in sentence), None)
+        if ending:
+            rows.append({"prompt": question, "chosen": sentence.rpartition(ending)[2].rstrip("."), "rejected": sentence})
+    return {"train": rows[:60], "valid": rows[60:72]}
 
 
 def arithmetic() -> dict[str, list[Row]]:
@@ -128,8 +125,8 @@ DESCRIPTIONS: dict[str, tuple[str, str, str, str]] = {
         "調整前のデモモデルが答えられる質問です。",
     ),
     "preference": (
-        "Preferences", "好みの比較", "Short right answers preferred to rambling and to wrong ones.",
-        "簡潔で正しい答えと、冗長または誤った答えの組です。",
+        "Preferences", "好みの比較", "Answers in a word or two, preferred to the whole sentences that the model would say.",
+        "一語か二語の答えを、モデルが言いそうな文全体の答えより好む組です。",
     ),
     "arithmetic": (
         "Arithmetic", "算数", "One-digit sums and differences with checkable answers.",

@@ -43,7 +43,7 @@ def list_functions(json: Json = False) -> None:
         folder = str(rewards_folder(services))
     record = {"built_in": rewards.built_in(), "custom": custom, "folder": folder, "problems": [e.as_record() for e in problems]}
     lines = [f"{name:<16} {t(f'reward_help.{name}')}" for name in rewards.built_in()]
-    lines += [*custom, *(f"! {error_words(e.code, e.facts, 'en')}" for e in problems), folder]
+    lines += [*custom, *(f"! {error_words(e.code, e.facts, 'en')}" for e in problems), t("rewards.own_files", folder=folder)]
     _report(record, json, "\n".join(lines))
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
-import orjson
 import pytest
 
 from tests.mlx.conftest import read_lines
@@ -30,7 +29,7 @@ COMMON: dict[str, Any] = {
 def run(folder: Path, method: str, preference: dict[str, Any] | None = None, data: Path = PAIRS, **changes: Any) -> list[dict[str, Any]]:
     folder.mkdir(exist_ok=True)
     config = from_mapping(TrainConfig, {"method": method, **COMMON, **changes, "preference": preference or {}})
-    assert train(config, DEMO_MODEL, data, folder, lambda: "") == "completed"
+    assert train(config, DEMO_MODEL, PAIRS, folder, lambda: "") == "completed"
     return [line for line in read_lines(folder / "metrics.jsonl") if "train_loss" in line]
 
 
@@ -51,18 +50,13 @@ def test_dpo_begins_at_the_base_and_learns(tmp_path: Path, loss: str, first: flo
 
 
 def test_orpo_needs_no_reference_and_learns(tmp_path: Path) -> None:
-    """The model is taught the answers that it would not give: the pairs are turned round."""
-    turned = tmp_path / "turned"
-    turned.mkdir()
-    for split in ("train", "valid"):
-        rows = read_lines(PAIRS / f"{split}.jsonl")
-        swapped = [{"prompt": row["prompt"], "chosen": row["rejected"], "rejected": row["chosen"]} for row in rows]
-        (turned / f"{split}.jsonl").write_bytes(b"\n".join(orjson.dumps(row) for row in swapped))
-    reports = run(tmp_path / "run", "orpo", data=turned)
+    """The base would say the whole sentence (a margin below 0); it learns to prefer the word."""
+    reports = run(tmp_path / "run", "orpo", iters=20)
     assert "kl" not in reports[-1]
     assert reports[-1]["train_loss"] < reports[0]["train_loss"]
     validated = [line for line in read_lines(tmp_path / "run" / "metrics.jsonl") if "val_margin" in line]
-    assert validated[-1]["val_margin"] > validated[0]["val_margin"] + 0.5
+    assert validated[0]["val_margin"] < 0
+    assert validated[-1]["val_margin"] > validated[0]["val_margin"] + 0.2
 
 
 @pytest.mark.parametrize("method", ["dpo", "orpo"])

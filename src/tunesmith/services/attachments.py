@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 from tunesmith.data.formats import POLICY
@@ -10,8 +11,10 @@ from tunesmith.services.context import Services
 from tunesmith.store.files import read_json
 from tunesmith.system.paths import resolve_under
 from tunesmith.training.config import TrainConfig
+from tunesmith.training.rewards.custom import RewardFile
 
 LARGEST_REWARD_FILE_BYTES = 1_000_000
+LOADING_SECONDS = 5.0
 
 
 def rewards_folder(s: Services) -> Path:
@@ -24,11 +27,13 @@ def attachments(s: Services, config: TrainConfig) -> dict[str, Path]:
     found: dict[str, Path] = {}
     if config.resume_adapter_file:
         found["begin"] = find_adapter(s, config.resume_adapter_file)
-        _check_shape(config, found["begin"])
+        _check_shape(s, config, found["begin"])
     if config.method in POLICY:
         for spec in config.policy.rewards:
             if spec.is_custom:
-                found[f"rewards/{spec.file}"] = find_reward_file(s, spec.file)
+                path = found[f"rewards/{spec.file}"] = find_reward_file(s, spec.file)
+                if spec.name not in (known := functions_of(path)):
+                    raise UserError("reward_function_unknown", function=spec.name, file=spec.file, known=", ".join(known) or "–")
     return found
 
 
@@ -56,7 +61,28 @@ def find_reward_file(s: Services, name: str) -> Path:
     return path
 
 
-def _check_shape(config: TrainConfig, folder: Path) -> None:
+def functions_of(path: Path) -> list[str]:
+    """Return the functions of a reward file; it is loaded once as long as it does not change. Raises UserError `reward_…`."""
+    state = path.stat()
+    found = _load(path, state.st_mtime_ns, state.st_size)
+    if isinstance(found, UserError):
+        raise UserError(found.code, **found.facts)
+    return found
+
+
+@lru_cache(maxsize=256)
+def _load(path: Path, changed_ns: int, size_bytes: int) -> list[str] | UserError:
+    del changed_ns, size_bytes  # parts of the key
+    file = RewardFile(path, seconds=LOADING_SECONDS)
+    try:
+        return file.functions()
+    except UserError as error:
+        return error
+    finally:
+        file.close()
+
+
+def _check_shape(s: Services, config: TrainConfig, folder: Path) -> None:
     """Refuse settings that do not fit the adapter; the worker looks at base and modules too."""
     described = read_json(folder / "adapter_config.json")
     theirs = described.get("lora_parameters", {})
@@ -67,4 +93,5 @@ def _check_shape(config: TrainConfig, folder: Path) -> None:
         "num_layers": (described.get("num_layers"), config.num_layers),
     }
     if different := [f"{name}: {its}" for name, (its, own) in ours.items() if its != own]:
-        raise UserError("adapter_shape_differs", adapter=folder.parent.name, settings="; ".join(different))
+        name = s.store.display_name(s.store.get(folder.parent.name)) if folder.parent.parent == s.store.experiments else str(folder)
+        raise UserError("adapter_shape_differs", adapter=name, settings="; ".join(different))

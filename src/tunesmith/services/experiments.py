@@ -46,7 +46,8 @@ def _row(s: Services, experiment: Experiment, folder: RunFolder) -> ExperimentRo
     return ExperimentRow(
         id=experiment.id, name=s.store.display_name(experiment) if folder.path.parent == s.store.experiments else experiment.name,
         status=experiment.status, model=experiment.model, method=experiment.method, data=experiment.data,
-        created_at=experiment.created_at, final_loss=summary.get("loss_last"), best_val_loss=summary.get("best_val_loss"),
+        created_at=experiment.created_at, final_loss=None if summary.get("reward_last") is not None else summary.get("loss_last"),
+        best_val_loss=summary.get("best_val_loss"),
         reward=summary.get("reward_last"),
         duration_seconds=summary.get("duration_seconds"), sparkline=summary.get("sparkline", []), adapter=folder.has_adapter(),
         error=as_error(experiment.error),

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tunesmith.store.series import MetricSeries
+from tunesmith.training.health import KL_FAR, KL_JUMP_FROM, is_learned
 
 Mood = Literal["good", "note", "bad"]
 FEWEST_REPORTS = 6
@@ -64,7 +65,10 @@ def _alike(series: MetricSeries) -> Sign | None:
     share = _recent(series, "zero_spread_share")
     if share is None or share < 0.3:
         return Sign("groups_differ", "good", {"percent": 100 * (share or 0)})
-    return Sign("groups_alike", "bad" if share > 0.8 else "note", {"percent": 100 * share, "reward": _recent(series, "reward") or 0.0})
+    facts = {"percent": 100 * share, "reward": _recent(series, "reward") or 0.0}
+    if is_learned(series.column("reward")[1].tolist()):
+        return Sign("task_learned", "good", facts)
+    return Sign("groups_alike", "bad" if share > 0.8 else "note", facts)
 
 
 def _truncated(series: MetricSeries) -> Sign | None:
@@ -75,7 +79,11 @@ def _truncated(series: MetricSeries) -> Sign | None:
 def _distance(series: MetricSeries) -> Sign | None:
     _, values = series.column("kl")
     kl = float(values[-1]) if len(values) > 1 else None  # the first is that of a new adapter: 0
-    return None if kl is None else Sign("far_from_base", "bad", {"kl": kl}) if kl > 2 else Sign("near_base", "good", {"kl": kl})
+    if kl is None:
+        return None
+    if kl > KL_FAR:
+        return Sign("far_from_base", "bad", {"kl": kl})
+    return Sign("near_base", "good", {"kl": kl}) if kl < KL_JUMP_FROM else Sign("moved_from_base", "note", {"kl": kl})
 
 
 def _movement(series: MetricSeries) -> Sign | None:

@@ -12,19 +12,17 @@ import numpy as np
 from tunesmith.data.formats import as_prompt, row_answer
 from tunesmith.errors import UserError
 from tunesmith.jobs.reward_trial import try_rewards
-from tunesmith.services.attachments import find_adapter, find_reward_file, rewards_folder
+from tunesmith.services.attachments import find_adapter, find_reward_file, functions_of, rewards_folder
 from tunesmith.services.context import Services
 from tunesmith.services.datasets import row_values
 from tunesmith.services.models import find_model
 from tunesmith.training.config import TrainConfig
 from tunesmith.training.policy_config import PolicyParameters
-from tunesmith.training.rewards.custom import RewardFile
 from tunesmith.training.rewards.junk import JunkScore, junk_for
 from tunesmith.training.rewards.registry import REWARDS
 from tunesmith.training.rewards.scoring import unique_names
 from tunesmith.training.rewards.spec import Completion, RewardSpec
 
-LOADING_SECONDS = 5.0
 MOST_ROWS, MOST_ANSWERS = 50, 32
 CONSTANT = 1e-9
 
@@ -87,11 +85,7 @@ def custom_functions(s: Services) -> tuple[list[str], list[UserError]]:
     problems: list[UserError] = []
     for path in sorted(rewards_folder(s).glob("*.py")) if rewards_folder(s).is_dir() else []:
         try:
-            file = RewardFile(find_reward_file(s, path.name), seconds=LOADING_SECONDS)
-            try:
-                found += [f"{path.name}:{name}" for name in file.functions()]
-            finally:
-                file.close()
+            found += [f"{path.name}:{name}" for name in functions_of(find_reward_file(s, path.name))]
         except UserError as error:
             problems.append(error)
     return found, problems

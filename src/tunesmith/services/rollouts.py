@@ -37,6 +37,11 @@ class RolloutGroup:
         return not any(c.best for c in self.completions)
 
     @property
+    def spread(self) -> float:
+        """The distance between the best and the worst answer."""
+        return self.completions[0].reward - self.completions[-1].reward
+
+    @property
     def mean_reward(self) -> float:
         """The mean over the answers."""
         return sum(c.reward for c in self.completions) / max(1, len(self.completions))

@@ -10,14 +10,14 @@ from pathlib import Path
 from statistics import median
 
 from tunesmith.data.batching import attention_width, pass_tokens
-from tunesmith.data.formats import SFT
+from tunesmith.data.formats import KINDS, POLICY, SFT
 from tunesmith.errors import UserError
 from tunesmith.inference.protocol import TokenReport
 from tunesmith.jobs.measure import Measurement
 from tunesmith.models.discovery import ModelInfo
 from tunesmith.services.attachments import attachments
 from tunesmith.services.context import Services
-from tunesmith.services.datasets import find_dataset, summarise
+from tunesmith.services.datasets import DatasetSummary, find_dataset, summarise
 from tunesmith.services.models import DEMO_MODEL_ID, find_model
 from tunesmith.services.plan import MemoryPlan, plan_memory
 from tunesmith.settings.fields import check_values, is_for
@@ -29,6 +29,7 @@ from tunesmith.system.paths import CONFIG
 from tunesmith.training.config import TrainConfig
 from tunesmith.training.method_checks import check_method
 from tunesmith.training.registry import METHODS
+from tunesmith.training.rewards.registry import build_reward
 
 MINIMUM_FREE_BYTES = 200_000_000
 
@@ -63,8 +64,16 @@ def default_config(s: Services) -> TrainConfig:
 
 
 def parse_config(text: str) -> TrainConfig:
-    """Return the settings in a YAML text. Raises UserError `yaml_unreadable`, `setting_unknown`, `setting_…`."""
-    return from_mapping(TrainConfig, parse_yaml(text, "config.yaml"))
+    """Return the settings in a YAML text. Raises UserError `yaml_unreadable`, `setting_unknown`, `setting_…`, `reward_unknown`."""
+    values = parse_yaml(text, "config.yaml")
+    config = from_mapping(TrainConfig, values)
+    for entry in dataclasses.fields(TrainConfig):
+        if entry.name in values and not is_for(entry, config.method):
+            raise UserError("setting_of_other_method", field=entry.name, method=config.method)
+    for spec in config.policy.rewards:
+        if not spec.is_custom:
+            build_reward(spec)
+    return config
 
 
 def changed_fields(config: TrainConfig) -> list[str]:
@@ -124,9 +133,21 @@ def _check_layers(config: TrainConfig, model: ModelInfo) -> None:
 def _check_rows(s: Services, config: TrainConfig) -> None:
     """Refuse a data set without rows that the method can use."""
     kinds = METHODS[config.method].row_kinds
-    found = summarise(find_dataset(s, config.data)).kinds
-    if found and not any(kind in kinds for kind in found):
+    found = summarise(find_dataset(s, config.data))
+    if found.kinds and not any(kind in kinds for kind in found.kinds):
         raise UserError("data_not_for_method", data=config.data, method=config.method, wanted=", ".join(kinds))
+    if config.method in POLICY and found.kinds:
+        _check_columns(config, found)
+
+
+def _check_columns(config: TrainConfig, data: DatasetSummary) -> None:
+    """Refuse a reward that compares with a column which no row has."""
+    own = {name for kind in data.kinds if kind in KINDS for name in (*KINDS[kind].columns, *KINDS[kind].optional)}
+    columns = own | set(data.columns) | ({"answer"} if set(data.kinds) - {"prompt"} else set())
+    for spec in config.policy.rewards:
+        column = "" if spec.is_custom else getattr(build_reward(spec), "column", "")
+        if column and column not in columns:
+            raise UserError("reward_column_missing", function=spec.name, column=column, columns=", ".join(sorted(columns)))
 
 
 def profiles() -> list[str]:

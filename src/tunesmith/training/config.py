@@ -245,10 +245,12 @@ class TrainConfig:
         return {**filled, "policy": {**PRESETS[method], **policy}} if method in PRESETS and isinstance(policy, Mapping) else filled
 
     def with_method(self, method: str) -> TrainConfig:
-        """Return these settings for another method: its own defaults and switches, everything that both have in common as it is."""
-        own = {**METHOD_DEFAULTS.get(self.method, {}), **METHOD_DEFAULTS.get(method, {})}
-        plain = TrainConfig()
-        changes: dict[str, Any] = {name: getattr(plain, name) for name in own} | dict(METHOD_DEFAULTS.get(method, {}))
+        """Return these settings for another method: its switches, its defaults where the present ones were not changed; all else stays."""
+        plain, changes = TrainConfig(), dict[str, Any]()
+        ours, theirs = METHOD_DEFAULTS.get(self.method, {}), METHOD_DEFAULTS.get(method, {})
+        for name in {**ours, **theirs}:
+            if getattr(self, name) == ours.get(name, getattr(plain, name)):
+                changes[name] = theirs.get(name, getattr(plain, name))
         if method in PRESETS:
             changes["policy"] = with_switches(method, self.policy)
         return dataclasses.replace(self, method=method, **changes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tunesmith.errors import UserError
@@ -62,7 +62,9 @@ class Health:
         """Return what looks wrong in a policy's figures."""
         alike, cut = (_recent_mean(self.policy[name]) for name in ("zero_spread_share", "truncated_share"))
         return [
-            UserError("alert_zero_spread", step=step, percent=round(100 * alike)) if alike > ZERO_SPREAD_SHARE else None,
+            UserError("alert_zero_spread", step=step, percent=round(100 * alike))
+            if alike > ZERO_SPREAD_SHARE and not is_learned(self.policy["reward"])
+            else None,
             UserError("alert_truncated", step=step, percent=round(100 * cut)) if cut > TRUNCATED_SHARE else None,
             self._far_from_base(step),
             self._entropy_gone(step),
@@ -126,6 +128,15 @@ class Health:
 
 def _recent_mean(values: list[float]) -> float:
     return statistics.mean(values[-RECENT_REPORTS:]) if len(values) >= RECENT_REPORTS else 0.0
+
+
+def is_learned(rewards: Sequence[float]) -> bool:
+    """Whether rewards have risen and stay near their highest: then groups without difference are a sign of success."""
+    third = len(rewards) // 3
+    if third < RECENT_REPORTS:
+        return False
+    early, late, highest = statistics.mean(rewards[:third]), statistics.mean(rewards[-RECENT_REPORTS:]), max(rewards)
+    return late - early > 0.5 * (highest - min(rewards)) and late >= highest - 0.1 * (highest - min(rewards))
 
 
 def has_exploded(loss: float, first_loss: float, guess_loss: float) -> bool:

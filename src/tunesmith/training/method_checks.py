@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 from tunesmith.data.formats import POLICY, PREFERENCE
 from tunesmith.errors import UserError
 from tunesmith.training.config import TrainConfig
 from tunesmith.training.rewards.registry import build_reward
+from tunesmith.training.rewards.spec import Completion
 
 SMOOTHED = ("sigmoid", "robust")
 
@@ -14,7 +17,7 @@ def check_method(config: TrainConfig) -> None:
     """Refuse a combination that does nothing or cannot be done.
 
     Raises UserError `sequence_ratio_of_one_minibatch`, `no_room_for_prompts`, `too_many_minibatches`, `nothing_left_out`,
-    `label_smoothing_without_effect`, `rewards_missing`, `reward_…`, `setting_…`.
+    `label_smoothing_without_effect`, `rewards_missing`, `rewards_without_weight`, `reward_…`, `setting_…`.
     """
     if config.method in POLICY:
         _check_policy(config)
@@ -36,8 +39,12 @@ def _check_policy(config: TrainConfig) -> None:
     if not policy.rewards:
         raise UserError("rewards_missing")
     for spec in policy.rewards:
+        if not math.isfinite(spec.weight):
+            raise UserError("reward_weight_wrong", function=spec.name, weight=str(spec.weight))
         if not spec.is_custom:
-            build_reward(spec)
+            build_reward(spec).score(Completion("tried"), {})  # a pattern, a schema, a list that cannot work says so here
+    if not any(spec.weight for spec in policy.rewards):
+        raise UserError("rewards_without_weight")
 
 
 def _check_preference(config: TrainConfig) -> None:

@@ -13,11 +13,14 @@ from tunesmith.ui.session import services, t
 LOOKS = {"good": ("green", "check_circle"), "note": ("blue", "info"), "bad": ("red", "warning")}
 
 
-def draw_signs(run_id: str) -> None:
-    """Draw what the curves say."""
+def draw_signs(run_id: str, active: bool) -> None:
+    """Draw what the curves say; of a run that ended too early, nothing."""
+    found = learning.signs(services().series(run_id))
+    if not active and found[0].code == "too_early":
+        return
     with st.container(border=True):
         st.markdown(f"##### {t('learning.title')}")
-        for sign in learning.signs(services().series(run_id)):
+        for sign in found:
             colour, icon = LOOKS[sign.mood]
             st.markdown(f":{colour}[:material/{icon}:] {_words(sign)}")
 

@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from tunesmith.services.curves import GIGABYTES, Panel, panels_of
+from tunesmith.training.rewards.registry import REWARDS
 from tunesmith.ui.session import t
 
 _ASSETS = Path(__file__).parent / "assets"
@@ -33,6 +34,7 @@ def live_curves(run_id: str, method: str, active: bool) -> None:
     """Draw the run's curves; they go on by themselves while it is `active`, and again when it is resumed."""
     words = {name: t(f"curve.{name}") for panel in panels_of(method) for name in _labels(panel)}
     words |= {f"panel_{panel.name}": t(f"panel.{panel.name}") for panel in panels_of(method)}
+    words |= {f"reward/{name}": t(f"reward.{name}") for name in REWARDS}
     words |= {"smoothing": t("run.smoothing"), "log_axis": t("run.log_axis"), "empty": t("run.no_points"), "step": t("run.x_axis")}
     data = {
         "address": f"/api/runs/{run_id}/series",

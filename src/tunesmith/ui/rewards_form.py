@@ -14,7 +14,7 @@ from tunesmith.training.config import TrainConfig
 from tunesmith.training.rewards.domains import persona, presets
 from tunesmith.training.rewards.spec import RewardSpec
 from tunesmith.ui.forms import draw_field
-from tunesmith.ui.messages import describe, toast
+from tunesmith.ui.messages import describe, show_error, toast
 from tunesmith.ui.session import services, t
 
 NEW_FUNCTION = "format_soft"
@@ -25,7 +25,7 @@ def draw_rewards(initial: TrainConfig, prefix: str) -> dict[str, Any]:
     key = f"{prefix}.rewards"
     specs: list[RewardSpec] = st.session_state.setdefault(key, list(initial.policy.rewards))
     st.markdown(f"**{t('training.group_rewards')}**", help=t("rewards.help"))
-    custom, problems = _custom(str(attachments.rewards_folder(services())))
+    custom, problems = rewards.custom_functions(services())
     names = [*rewards.built_in(), *custom]
     edited = [_draw_reward(spec, names, f"{key}.{number}", number, key) for number, spec in enumerate(specs)]
     for problem in problems:
@@ -38,12 +38,6 @@ def draw_rewards(initial: TrainConfig, prefix: str) -> dict[str, Any]:
     return {"policy": {"rewards": tuple(dataclasses.asdict(spec) for spec in edited)}}
 
 
-@st.cache_data(ttl=10, show_spinner=False)
-def _custom(folder: str) -> tuple[list[str], list[UserError]]:
-    del folder  # part of the cache's key
-    return rewards.custom_functions(services())
-
-
 def _replace(key: str, specs: list[RewardSpec]) -> None:
     """Put another list in the form's place; the widgets of the old one are forgotten."""
     st.session_state[key] = specs
@@ -54,7 +48,10 @@ def _replace(key: str, specs: list[RewardSpec]) -> None:
 
 def show_function(name: str) -> str:
     """Return what a reward function is called: its words, or the file's own name for it."""
-    return name if ":" in name else t(f"reward.{name}")
+    plain, _, number = name.rpartition("_")
+    if plain in rewards.built_in() and number.isdigit():
+        return f"{t(f'reward.{plain}')} {number}"
+    return t(f"reward.{name}") if name in rewards.built_in() else name
 
 
 def _draw_reward(spec: RewardSpec, names: list[str], place: str, number: int, key: str) -> RewardSpec:
@@ -66,7 +63,8 @@ def _draw_reward(spec: RewardSpec, names: list[str], place: str, number: int, ke
             help=t("rewards.function_help"),
         )  # fmt: skip
         weight = middle.number_input(
-            t("rewards.weight"), value=float(spec.weight), step=0.1, format="%g", key=f"{place}.weight", help=t("rewards.weight_help"),
+            t("rewards.weight"), value=float(spec.weight) if function == spec.function else 1.0, step=0.1, format="%g",
+            key=f"{place}.{function}.weight", help=t("rewards.weight_help"),
         )  # fmt: skip
         specs: list[RewardSpec] = st.session_state[key]
         if right.button("", icon=":material/close:", key=f"{place}.drop", help=t("rewards.drop"), disabled=len(specs) < 2):
@@ -82,16 +80,18 @@ def _draw_options(function: str, options: dict[str, Any], place: str) -> dict[st
     settings = rewards.settings_of(function)
     try:
         present = from_mapping(settings, options)
-    except UserError:
-        present = settings()
+    except UserError as error:
+        show_error(error)
+        present, options = settings(), {}
     st.caption(t(f"reward_help.{function}"))
+    drawn: dict[str, Any] = {}
     fields = dataclasses.fields(settings)
     columns = st.columns(2) if len(fields) > 1 else [st.container()]
     for number, field in enumerate(fields):
         with columns[number % len(columns)]:
-            options[field.name] = draw_field(present, field, place, {})
+            drawn[field.name] = draw_field(present, field, place, {})
     plain = settings()  # what is as it always is needs no line in the YAML
-    chosen = {name: value for name, value in options.items() if value != getattr(plain, name)}
+    chosen = {name: value for name, value in drawn.items() if value != getattr(plain, name)}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in chosen.items()}
 
 

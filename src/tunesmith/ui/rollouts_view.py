@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from tunesmith.services import rewards, rollouts
+from tunesmith.services import rollouts
 from tunesmith.services.rollouts import RolloutCompletion, RolloutGroup
 from tunesmith.ui.figures import show_count, show_number
 from tunesmith.ui.messages import guarded
@@ -23,32 +23,33 @@ def draw_rollouts(run_id: str, active: bool) -> None:
         if not steps:
             st.caption(t("rollouts.none"))
             return
+        if active and st.toggle(t("rollouts.follow"), value=True, key=f"rollout-follow-{run_id}", help=t("rollouts.follow_help")):
+            groups = rollouts.groups(services(), run_id, steps[-1])
+            st.caption(t("run.sample_step", step=show_count(steps[-1])))
+            _draw_group(max(groups, key=lambda group: group.spread))
+            return
         left, right = st.columns([1, 2])
         with left:
-            step = _choose_step(run_id, steps, active)
+            step = _choose_step(run_id, steps)
         groups = rollouts.groups(services(), run_id, step)
         with right:
             number = st.selectbox(
-                t("rollouts.prompt"), range(len(groups)), format_func=lambda i: _title(groups[i]), key=f"rollout-prompt-{run_id}-{step}"
+                t("rollouts.prompt"), range(len(groups)), format_func=lambda i: _title(i, groups[i]), key=f"rollout-prompt-{run_id}-{step}"
             )
         if number is not None and number < len(groups):
             _draw_group(groups[number])
 
 
-def _choose_step(run_id: str, steps: list[int], active: bool) -> int:
-    """Return the newest step while the run goes on and nobody chose another."""
-    if active and st.toggle(t("rollouts.follow"), value=True, key=f"rollout-follow-{run_id}"):
-        st.caption(t("run.sample_step", step=show_count(steps[-1])))
-        return steps[-1]
+def _choose_step(run_id: str, steps: list[int]) -> int:
     if len(steps) == 1:
         return steps[0]
     return int(st.select_slider(t("rollouts.step"), steps, value=steps[-1], key=f"rollout-step-{run_id}"))
 
 
-def _title(group: RolloutGroup) -> str:
+def _title(number: int, group: RolloutGroup) -> str:
     prompt = group.prompt.replace("\n", " ")
     short = prompt if len(prompt) <= SHORT else prompt[:SHORT] + "…"
-    return t("rollouts.group", prompt=short, reward=show_number(group.mean_reward, 3))
+    return t("rollouts.group", n=number + 1, prompt=short, reward=show_number(group.mean_reward, 3))
 
 
 def _draw_group(group: RolloutGroup) -> None:
@@ -57,12 +58,12 @@ def _draw_group(group: RolloutGroup) -> None:
         st.caption(t("rollouts.expected", answer=group.answer))
     if group.alike:
         st.info(t("rollouts.alike"), icon=":material/equal:")
-    st.dataframe(_frame(group.completions), hide_index=True, width="stretch")
+    st.dataframe(_frame(group.completions), hide_index=True, width="stretch", placeholder=t("common.none"))
 
 
 def _frame(completions: list[RolloutCompletion]) -> pd.DataFrame:
     names = list(completions[0].scores) if completions else []
-    shown = {name: show_function(name) if name in rewards.built_in() else name for name in names}
+    shown = {name: show_function(name) for name in names}
     return pd.DataFrame(
         {
             t("rollouts.mark"): [_mark(c) for c in completions],

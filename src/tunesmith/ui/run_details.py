@@ -36,23 +36,27 @@ def _draw_events(events: list[dict[str, Any]]) -> None:
         st.markdown(f"##### {t('run.alerts')}")
     for alert in alerts:
         st.warning(describe(alert), icon=":material/warning:")
-    skipped: set[str] = set()
+    _draw_skipped([event for event in events if event["kind"] == "reward_skipped"])
     for event in events:
         kind = event["kind"]
         if kind in NOTES:
             st.info(t(f"run.{kind}", count=event["count"]), icon=":material/info:")
         elif kind == "packing_off":
             st.caption(t("run.packing_off", reason=event["reason"]))
-        elif kind == "reward_skipped" and event["function"] not in skipped:
-            skipped.add(event["function"])
-            reason = describe(UserError(event["code"], **event["facts"]))
-            st.warning(t("run.reward_skipped", function=event["function"], step=event["step"], reason=reason), icon=":material/warning:")
         elif kind == "early_stop":
             st.info(t("run.early_stop", step=event["step"], best_step=event["best_step"]), icon=":material/flag:")
         elif kind == "best_kept":
             st.info(t("run.best_kept", step=event["step"]), icon=":material/flag:")
         elif kind == "kept_last_good":
             st.info(t("run.kept_last_good", step=event["step"]), icon=":material/flag:")
+
+
+def _draw_skipped(events: list[dict[str, Any]]) -> None:
+    """Say of each reward function that failed how often, when first, and why."""
+    for name in dict.fromkeys(event["function"] for event in events):
+        own = [event for event in events if event["function"] == name]
+        reason = describe(UserError(own[0]["code"], **own[0]["facts"]))
+        st.warning(t("run.reward_skipped", function=name, count=len(own), step=own[0]["step"], reason=reason), icon=":material/warning:")
 
 
 def _draw_samples(samples: list[dict[str, Any]]) -> None:

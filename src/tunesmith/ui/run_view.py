@@ -98,7 +98,7 @@ def _draw_progress(run_id: str, stage: str) -> None:
         _draw_notes(state)
         FIGURES[state.family](state)
         if state.family == "policy":
-            draw_signs(run_id)
+            draw_signs(run_id, state.active)
 
 
 def _draw_notes(state: RunSnapshot) -> None:

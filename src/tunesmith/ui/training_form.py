@@ -20,6 +20,7 @@ from tunesmith.ui.figures import show_bytes
 from tunesmith.ui.forms import Options, draw_fields, merge_values, show_choice
 from tunesmith.ui.messages import show_error, toast
 from tunesmith.ui.rewards_form import draw_rewards
+from tunesmith.ui.run_titles import run_titles
 from tunesmith.ui.session import language, services, t
 
 DEMO_DATA_OF = {"preference": "preference", "policy": "arithmetic", "sft": "company_facts"}
@@ -62,7 +63,7 @@ def _options(method: str) -> Options:
     found = [m for m in models.list_models(services()) if m.problem is None]
     shown = {m.id: f"{m.id} ({m.parameters / 1e6:.1f} M, {show_bytes(m.size_bytes)})" for m in found}
     titles = {d.id: dataset_title(d) for d in datasets.list_datasets(services()) if method in d.methods and d.rows.get("train")}
-    adapters = {row.id: row.name for row in experiments.table(services()) if row.adapter}
+    adapters = run_titles([row for row in experiments.table(services()) if row.adapter])
     return {
         "model": (list(shown), lambda model: shown.get(model, model)),
         "dataset": (list(titles), lambda data: titles.get(data, data)),
@@ -77,7 +78,7 @@ def draw_form() -> TrainConfig | None:
     _draw_profiles(initial)
     simple = draw_fields(initial, prefix, advanced=False, options=options)
     if simple["method"] != initial.method:
-        start_form_with(_for_method(dataclasses.replace(initial, model=simple["model"]), simple["method"]))
+        start_form_with(_for_method(dataclasses.replace(present_config(), model=simple["model"], data=simple["data"]), simple["method"]))
         st.rerun()
     rewards = draw_rewards(initial, prefix) if initial.method in POLICY else {}
     with st.expander(t("training.advanced"), icon=":material/tune:"):
@@ -126,7 +127,7 @@ def _draw_profiles(initial: TrainConfig) -> None:
     shown = present_config()
     chosen = st.pills(
         t("training.profile"), training.profiles(), key=f"profile{st.session_state.get('train_generation', 0)}",
-        format_func=lambda name: t(f"training.profile_{name}"), help=t("training.profile_help"),
+        format_func=lambda name: t(f"training.profile_{name}"), help=t("training.profile_help"), wrap=True,
     )  # fmt: skip
     if chosen:
         start_form_with(training.load_profile(chosen, shown.model or initial.model, shown.data or initial.data))

@@ -102,6 +102,8 @@ class RewardFile:
             said = orjson.loads(self._exchange(request))
         except TimeoutError as error:
             self.close()
+            if not name:
+                raise UserError("reward_file_slow", file=self.path.name, seconds=self._seconds) from error
             raise UserError("reward_timeout", **facts, seconds=self._seconds) from error
         except MemoryError:
             self.close()

@@ -85,7 +85,7 @@ function draw(state) {
       const { x, y } = latest.series[name];
       traces.push({
         type: "scatter", mode: x.length < 40 ? "lines+markers" : "lines", name: label(name), x,
-        y: panel.smoothed.includes(name) ? smooth(y, weight) : y, xaxis: "x" + n, yaxis: "y" + n, showlegend: panel.series.length > 1,
+        y: panel.smoothed.includes(name) ? smooth(y, weight) : y, xaxis: "x" + n, yaxis: "y" + n, showlegend: panel.series.length > 1 || panel.name === "functions",
         legend: "legend" + n, line: { color: palette[(panel.series.length > 1 ? order : next) % palette.length], width: 2 }, marker: { size: 4 },
       });
     });
