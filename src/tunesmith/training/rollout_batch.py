@@ -67,9 +67,22 @@ class RolloutBatch:
     def keep_uncertain(self, members: Places, share: float) -> None:
         """Let the policy's term count only the most uncertain share of the learned tokens of some rows (arXiv 2506.01939)."""
         assert self.entropy is not None
-        learned = [np.arange(self.begins[row], self.begins[row] + self.lengths[row]) for row in members]
-        if sum(map(len, learned)):
-            self.kept = (self.entropy >= np.quantile(self.entropy[np.concatenate(learned)], 1 - share)).astype(np.float32)
+        learned = self._learned(members)
+        if len(learned):
+            self.kept = (self.entropy >= np.quantile(self.entropy[learned], 1 - share)).astype(np.float32)
+
+    def mean_divergence(self, members: Places) -> float:
+        """Return the mean k3 per learned token between the old policy and the reference, over some rows."""
+        assert self.old is not None
+        assert self.reference is not None
+        learned = self._learned(members)
+        distance = (self.reference - self.old)[learned].astype(np.float64)
+        return float((np.expm1(distance) - distance).mean()) if len(learned) else 0.0
+
+    def _learned(self, members: Places) -> Places:
+        """Return where the values of the learned tokens of some rows lie."""
+        ranges = [np.arange(self.begins[row], self.begins[row] + self.lengths[row]) for row in members]
+        return np.concatenate([np.zeros(0, np.int64), *ranges])
 
     def passes(self, members: Places, rules: BatchRules) -> Iterator[Batch]:
         """Yield the rows `members` in passes of bounded size."""

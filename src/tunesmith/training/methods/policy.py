@@ -108,33 +108,36 @@ class PolicyTask:
             batch.keep_uncertain(kept, policy.top_entropy_quantile)
 
     def _move(self, run: Run, step: int, batch: RolloutBatch, kept: Places) -> tuple[float, float, dict[str, float]]:
-        """Move the adapter once per minibatch and pass over the answers; return mean loss, last gradient's norm, and figures."""
+        """Move the adapter once per minibatch and pass over the answers; return mean loss, the largest gradient's norm, and figures."""
         policy = self._policy
         chance = np.random.default_rng([run.config.seed, step])
         losses: list[float] = []
         sums: dict[str, float] = {}
-        grad_norm = 0.0
+        norms: list[float] = []
         step_tokens = int(batch.lengths[kept].sum())
         for _ in range(policy.num_iterations):
             order = chance.permutation(kept) if policy.minibatches > 1 else kept
-            for members in np.array_split(order, policy.minibatches):
+            for members in np.array_split(order, min(policy.minibatches, max(1, len(order)))):
                 weights = np.zeros(len(batch.rows), np.float32)
                 weights[members] = token_weights(
                     batch.lengths[members], policy.loss_type, policy.max_completion_length, step_tokens, policy.minibatches
                 )
                 loss, gradient = self._gradient(run, batch, members, weights, sums)
-                grad_norm = move_weights(run, step, gradient, loss)
+                norms.append(move_weights(run, step, gradient, loss))
                 losses.append(loss)
                 run.recorder.beat()
         tokens = sums.pop("tokens", 0.0)
-        return float(np.mean(losses)), grad_norm, {name: value / tokens for name, value in sums.items() if tokens}
+        figures = {name: value / tokens for name, value in sums.items() if tokens}
+        if batch.reference is not None and batch.old is not None:
+            figures["kl"] = batch.mean_divergence(kept)  # of the weights that wrote the answers, whatever moved since
+        return float(np.mean(losses)), max(norms), figures
 
     def _gradient(self, run: Run, batch: RolloutBatch, members: Places, weights: Floats, sums: dict[str, float]) -> tuple[float, Any]:
         """Return loss and gradient of a minibatch, added up over its passes; what the passes met is added to `sums`."""
         gradient: Any = tree_map(mx.zeros_like, run.base.model.trainable_parameters())
         loss = 0.0
-        unwatched = batch.reference is None and not self._policy.beta  # nothing is wanted of rows whose gradient is exactly 0
-        teaching = members[batch.advantages[members] != 0] if unwatched else members
+        watched = self._policy.beta or (batch.reference is not None and batch.old is None)
+        teaching = members if watched else members[batch.advantages[members] != 0]  # of the others the gradient is exactly 0
         for part in batch.passes(teaching, run.rules):
             facts = batch.facts(part, teaching, weights)
             facts = facts if self._moves > 1 else dataclasses.replace(facts, old=None)  # the policy that wrote is the one that moves
