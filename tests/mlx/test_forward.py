@@ -14,7 +14,7 @@ from mlx_lm.tuner.trainer import default_loss
 
 from tunesmith.data.batching import BatchRules
 from tunesmith.data.templates import Encoded
-from tunesmith.models.heads import hidden_states, output_head
+from tunesmith.models.heads import dense_head_weight, hidden_states, output_head, project
 from tunesmith.models.tuning import find_lora_keys, make_trainable
 from tunesmith.training.batches import make_batch
 from tunesmith.training.cross_entropy import PIECE, summed_cross_entropy, token_log_probabilities
@@ -174,3 +174,14 @@ def test_token_log_probabilities_in_pieces_are_the_plain_ones(temperature: float
     shares = mx.softmax(hidden @ weight.T / temperature, axis=-1)
     entropy = -(shares * mx.log(shares)).sum(axis=-1)
     assert float(mx.abs(token_log_probabilities(hidden, weight, targets, temperature)[1] - entropy).max()) < 1e-3
+
+
+def test_capped_logits_are_capped_in_both_halves() -> None:
+    """Gemma 2 bends its logits (final_logit_softcapping): the two halves give what the whole model gives, and no bare matrix is offered."""
+    model = tiny("gemma2", query_pre_attn_scalar=8, attn_logit_softcapping=50.0, final_logit_softcapping=0.5)
+    ids = mx.array([[3, 1, 4, 1, 5]])
+    whole = model(ids)[0]
+    halves = project(model, hidden_states(model, ids)[0])
+    assert float(mx.abs(whole - halves).max()) < 1e-5
+    assert float(mx.abs(whole).max()) <= 0.5
+    assert dense_head_weight(model) is None

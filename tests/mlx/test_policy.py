@@ -236,7 +236,7 @@ def test_a_base_stays_untouched(tmp_path: Path) -> None:
 
 
 def test_kl_is_of_the_weights_that_wrote_the_answers(tmp_path: Path) -> None:
-    """At the first step they are the base's, so KL is 0 however far the minibatches moved meanwhile; the norm is not that of an idle one."""
+    """At the first step they are the base's, so KL is 0 however far the minibatches moved; the norm is not that of an idle one."""
     run(config_of("dapo", {"num_generations": 8, "dynamic_sampling": False}, iters=2, batch_size=4, learning_rate=5e-3), tmp_path / "run")
     first, _ = reports(tmp_path / "run")
     assert first["kl"] == pytest.approx(0, abs=1e-6)

@@ -25,13 +25,21 @@ def project(model: Any, hidden: mx.array) -> mx.array:
     """Return the logits [N, V] of hidden states [N, D]."""
     head = output_head(model)
     logits: mx.array = head.as_linear(hidden) if isinstance(head, nn.Embedding | nn.QuantizedEmbedding) else head(hidden)
-    return logits
+    cap = logit_cap(model)
+    return mx.tanh(logits / cap) * cap if cap else logits
+
+
+def logit_cap(model: Any) -> float:
+    """Return the bound to which a model's logits are bent (Gemma 2's final_logit_softcapping), 0 for none."""
+    own = getattr(model, "final_logit_softcapping", None)
+    cap = own if own is not None else getattr(getattr(model, "args", None), "final_logit_softcapping", None)
+    return float(cap) if isinstance(cap, int | float) else 0.0
 
 
 def dense_head_weight(model: Any) -> mx.array | None:
-    """Return the head's weight [V, D] when it is a plain frozen matrix, None otherwise (quantised, biased, trained)."""
+    """Return the head's weight [V, D] when it is a plain frozen matrix, None otherwise (quantised, biased, trained, capped)."""
     head = output_head(model)
-    plain = type(head) in {nn.Linear, nn.Embedding} and "bias" not in head
+    plain = type(head) in {nn.Linear, nn.Embedding} and "bias" not in head and not logit_cap(model)
     if not plain or head.trainable_parameters():
         return None
     weight: mx.array = head.weight

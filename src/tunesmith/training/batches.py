@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 import numpy as np
 
-from tunesmith.data.batching import PAD_TO, BatchRules, order_of_epoch, plan_lines, plan_passes, rows_of_step
+from tunesmith.data.batching import PAD_TO, BatchRules, Shape, order_of_epoch, plan_lines, plan_passes, rows_of_step
 from tunesmith.data.templates import Encoded
 
 
@@ -30,6 +30,12 @@ class Batch:
     segments: mx.array | None
     tokens: int
     supervised_tokens: int
+
+    @property
+    def shape(self) -> Shape:
+        """The size."""
+        lines, width = self.inputs.shape
+        return Shape(lines, width, self.supervised_tokens)
 
 
 def make_batch(rows: Sequence[Encoded], rules: BatchRules) -> Batch:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
 
 from tunesmith.data.batching import BatchRules
 from tunesmith.data.templates import Encoded
@@ -19,6 +21,7 @@ from tunesmith.models.heads import dense_head_weight, hidden_states, project
 from tunesmith.training.batches import Batch, make_batch
 from tunesmith.training.cross_entropy import summed_cross_entropy, token_log_probabilities
 from tunesmith.training.packing import SegmentMask
+from tunesmith.training.prompt_sharing import SharedBatch, answer_states, make_shared_passes
 
 logger = logging.getLogger(__name__)
 CHUNKED_FROM_VOCABULARY = 4096  # below, one piece of logits is small and the plain form is as fast
@@ -29,46 +32,51 @@ TRIAL_TOKENS = 48
 
 @dataclass(frozen=True)
 class Forward:
-    """Which shortcuts a model allows: `labels_only` logits, `packing` of rows, `chunked` cross-entropy."""
+    """Which shortcuts a model allows: `labels_only` logits, `packing` of rows, `chunked` cross-entropy, `shared_prompts` of policies."""
 
     labels_only: bool = False
     packing: bool = False
     chunked: bool = False
+    shared_prompts: bool = False
 
     def summed_loss(self, model: Any, batch: Batch) -> mx.array:
         """Return the float32 sum of the cross-entropy where the loss counts."""
-        if not self.labels_only:
-            return _cross_entropy(_all_logits(model, batch), batch)
-        hidden = _hidden(model, batch)
-        weight = dense_head_weight(model) if self.chunked else None
+        states = self._states(model, batch)
+        weight = self._chunked_weight(model)
         if weight is not None:
-            return summed_cross_entropy(hidden, weight, batch.targets, batch.counts)
-        return _cross_entropy(project(model, hidden), batch)
+            return summed_cross_entropy(states, weight, batch.targets, batch.counts)
+        return _cross_entropy(self._logits(model, states), batch)
 
-    def log_probabilities(self, model: Any, batch: Batch, temperature: float = 1.0) -> tuple[mx.array, mx.array]:
+    def log_probabilities(self, model: Any, batch: Batch | SharedBatch, temperature: float = 1.0) -> tuple[mx.array, mx.array]:
         """Return, where the loss counts, the float32 log-probabilities of the targets [N] and the entropies [N] (without gradient).
 
         Both are of the distribution at a temperature, the one that tokens were drawn from.
         """
-        if not self.labels_only:
-            return _log_softmax(_all_logits(model, batch), batch.targets, temperature)
-        hidden = _hidden(model, batch)
-        weight = dense_head_weight(model) if self.chunked else None
+        states = self._states(model, batch)
+        weight = self._chunked_weight(model)
         if weight is not None:
-            return token_log_probabilities(hidden, weight, batch.targets, temperature)
-        return _log_softmax(project(model, hidden), batch.targets, temperature)
+            return token_log_probabilities(states, weight, batch.targets, temperature)
+        return _log_softmax(self._logits(model, states), batch.targets, temperature)
 
+    def _states(self, model: Any, batch: Batch | SharedBatch) -> mx.array:
+        """Return, where the loss counts, the hidden states [N, D], or the logits [N, V] of a model that is not called in halves."""
+        if isinstance(batch, SharedBatch):
+            return answer_states(batch, len(model.layers), partial(self._call, model))
+        cache = None if batch.segments is None else [SegmentMask(batch.segments)] * len(model.layers)
+        states = self._call(model, batch.inputs, cache)
+        return states.reshape(-1, states.shape[-1])[batch.positions]
 
-def _all_logits(model: Any, batch: Batch) -> mx.array:
-    logits: mx.array = model(batch.inputs)
-    return logits.reshape(-1, logits.shape[-1])[batch.positions]
+    def _call(self, model: Any, inputs: mx.array, cache: Sequence[Any] | None) -> mx.array:
+        if self.labels_only:
+            return hidden_states(model, inputs, cache)
+        logits: mx.array = model(inputs) if cache is None else model(inputs, cache=cache)
+        return logits
 
+    def _chunked_weight(self, model: Any) -> mx.array | None:
+        return dense_head_weight(model) if self.labels_only and self.chunked else None
 
-def _hidden(model: Any, batch: Batch) -> mx.array:
-    """Return the hidden states [N, D] where the loss counts."""
-    cache = None if batch.segments is None else [SegmentMask(batch.segments)] * len(model.layers)
-    hidden = hidden_states(model, batch.inputs, cache)
-    return hidden.reshape(-1, hidden.shape[-1])[batch.positions]
+    def _logits(self, model: Any, states: mx.array) -> mx.array:
+        return project(model, states) if self.labels_only else states
 
 
 def _log_softmax(logits: mx.array, targets: mx.array, temperature: float) -> tuple[mx.array, mx.array]:
@@ -102,6 +110,36 @@ def choose_forward(model: Any, rows: Sequence[Encoded]) -> tuple[Forward, str]:
     if reason := _differs(packing, model, make_batch(trial, BatchRules(2, longest, 0, packed=True, attention_width=1 << 20)), plain):
         return labels_only, reason
     return packing, ""
+
+
+def try_shared_prompts(model: Any, rows: Sequence[Encoded], forward: Forward) -> Forward:
+    """Return `forward`, and with `shared_prompts` where two prompts with two answers each then have the plain log-probabilities."""
+    ids = [token for row in rows for token in row.ids] or [0]
+    tokens = [ids[place % len(ids)] for place in range(TRIAL_TOKENS)]
+    prompts, answers = (tokens[:13], tokens[13:20]), ((tokens[20:29], tokens[29:34]), (tokens[34:47], tokens[47:]))
+    trial = [Encoded([*p, *a], [False] * len(p) + [True] * len(a)) for p, both in zip(prompts, answers, strict=True) for a in both]
+    lengths = [len(p) for p in prompts for _ in range(2)]
+    shared = replace(forward, shared_prompts=True)
+    plain = np.concatenate([_in_order(Forward(), model, make_batch([row], BatchRules(1, TRIAL_TOKENS, 0))) for row in trial])
+    try:
+        (batch,) = make_shared_passes(trial, lengths, BatchRules(4, TRIAL_TOKENS, 0), always=True)
+        found = _in_order(shared, model, batch)
+    except (AttributeError, TypeError, ValueError, KeyError, IndexError, RuntimeError, AssertionError) as error:
+        logger.info("prompts are computed once per answer: %s", f"{type(error).__name__}: {error}"[:200])
+        return forward
+    distance = float(np.abs(found - plain).mean() / np.abs(plain).mean())
+    if not distance <= TOLERANCE.get(_dtype(model), TOLERANCE_HALF):
+        logger.info("prompts are computed once per answer: log-probabilities differ by %.3g of their size", distance)
+        return forward
+    return shared
+
+
+def _in_order(forward: Forward, model: Any, batch: Batch | SharedBatch) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    """Return the log-probabilities of a batch's tokens in the order of its rows."""
+    logs = np.array(forward.log_probabilities(model, batch)[0])[: batch.supervised_tokens]
+    order = np.argsort(batch.owners[: batch.supervised_tokens], kind="stable")
+    ordered: np.ndarray[tuple[int], np.dtype[np.float32]] = logs[order]
+    return ordered
 
 
 def _differs(forward: Forward, model: Any, batch: Batch, expected: float) -> str:

@@ -23,7 +23,7 @@ from tunesmith.system.device import blas_name, device_name
 from tunesmith.training.checkpoints import Checkpoints
 from tunesmith.training.config import TrainConfig
 from tunesmith.training.events import Recorder
-from tunesmith.training.forward import Forward, choose_forward
+from tunesmith.training.forward import Forward, choose_forward, try_shared_prompts
 from tunesmith.training.health import Health
 from tunesmith.training.processes import Processes
 from tunesmith.training.progress import Progress
@@ -75,6 +75,8 @@ def prepare_run(
     base.model.freeze()  # the trial must see the head as the run will
     forward, reason = choose_forward(base.model, task.trial)
     forward = dataclasses.replace(forward, packing=forward.packing and config.packing)
+    if METHODS[config.method].family == "policy" and not config.grad_checkpoint:  # its blocks would keep keys without their way back
+        forward = try_shared_prompts(base.model, task.trial, forward)
     rules = BatchRules(
         config.batch_size, config.max_seq_length, config.seed, forward.packing, config.grad_accumulation_steps,
         attention_width(base.config), config.pass_tokens or pass_tokens(device_name()),
@@ -156,7 +158,7 @@ def _record_start(run: Run, packing_off: str) -> None:
     recorder.event(
         "run_started", rows=task.count, parameters=total, trainable_parameters=trainable, device=device_name(), blas=blas_name(),
         steps=run.steps, packing=forward.packing, labels_only=forward.labels_only, chunked=forward.chunked,
-        processes=run.processes.count, **task.facts,
+        shared_prompts=forward.shared_prompts, processes=run.processes.count, **task.facts,
     )  # fmt: skip
     if packing_off and run.config.packing:
         recorder.event("packing_off", reason=packing_off)

@@ -18,6 +18,7 @@ from tunesmith.data.templates import Encoded
 from tunesmith.training.batches import Batch, make_passes
 from tunesmith.training.forward import Forward
 from tunesmith.training.policy_math import TokenFacts
+from tunesmith.training.prompt_sharing import SharedBatch, make_shared_passes
 
 Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
@@ -45,13 +46,13 @@ class RolloutBatch:
         """How many completion tokens there are, T."""
         return int(self.begins[-1] + len(self.rows[-1].ids) - self.prompt_lengths[-1])
 
-    def flat_places(self, batch: Batch, members: Places) -> Places:
+    def flat_places(self, batch: Batch | SharedBatch, members: Places) -> Places:
         """Return where the values of a pass's tokens [N] lie; the pass was made of the rows `members`."""
         rows = members[batch.owners]
         places: Places = np.maximum(0, self.begins[rows] + batch.places - self.prompt_lengths[rows])
         return places
 
-    def facts(self, batch: Batch, members: Places, weights: Floats) -> TokenFacts:
+    def facts(self, batch: Batch | SharedBatch, members: Places, weights: Floats) -> TokenFacts:
         """Return what the loss needs of a pass's tokens; `weights` [R] are what each token of a row counts."""
         places = self.flat_places(batch, members)
         rows = members[batch.owners]
@@ -84,10 +85,12 @@ class RolloutBatch:
         ranges = [np.arange(self.begins[row], self.begins[row] + self.lengths[row]) for row in members]
         return np.concatenate([np.zeros(0, np.int64), *ranges])
 
-    def passes(self, members: Places, rules: BatchRules) -> Iterator[Batch]:
-        """Yield the rows `members` in passes of bounded size."""
-        if len(members):
-            yield from make_passes([self.rows[i] for i in members], rules)
+    def passes(self, members: Places, rules: BatchRules, shared_prompts: bool) -> Iterator[Batch | SharedBatch]:
+        """Yield the rows `members` in passes of bounded size, prompts computed once per pass if that is allowed and less to compute."""
+        rows = [self.rows[i] for i in members]
+        shared = make_shared_passes(rows, self.prompt_lengths[members].tolist(), rules) if shared_prompts else []
+        if rows:
+            yield from shared or make_passes(rows, rules)
 
 
 def lay_out(prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]], advantages: Floats, left_out: Places) -> RolloutBatch:
@@ -104,7 +107,7 @@ def score_tokens(
 ) -> tuple[Floats, Floats]:
     """Return log-probabilities and entropies [T] of the completions of the rows `members` under the model as it is."""
     logs, entropies = np.zeros(batch.tokens, np.float32), np.zeros(batch.tokens, np.float32)
-    for part in batch.passes(members, rules):
+    for part in batch.passes(members, rules, forward.shared_prompts):
         found, uncertain = forward.log_probabilities(model, part, temperature)
         mx.eval(found, uncertain)
         used = np.array(part.counts) > 0

@@ -29,6 +29,7 @@ from tunesmith.training.config import TrainConfig
 from tunesmith.training.method_checks import check_method
 from tunesmith.training.policy_math import Floats, Places, PolicyRules, TokenFacts, policy_loss, token_weights
 from tunesmith.training.prepare import Run
+from tunesmith.training.prompt_sharing import SharedBatch
 from tunesmith.training.registry import METHODS
 from tunesmith.training.rewards.scoring import RewardSet
 from tunesmith.training.rollout_batch import RolloutBatch, lay_out, score_tokens
@@ -138,7 +139,7 @@ class PolicyTask:
         loss = 0.0
         watched = self._policy.beta or (batch.reference is not None and batch.old is None)
         teaching = members if watched else members[batch.advantages[members] != 0]  # of the others the gradient is exactly 0
-        for part in batch.passes(teaching, run.rules):
+        for part in batch.passes(teaching, run.rules, run.forward.shared_prompts):
             facts = batch.facts(part, teaching, weights)
             facts = facts if self._moves > 1 else dataclasses.replace(facts, old=None)  # the policy that wrote is the one that moves
             (value, met), slopes = self._gradient_of(run.base.model, run, part, facts)
@@ -150,7 +151,7 @@ class PolicyTask:
             self._note_shape(part)
         return loss, gradient
 
-    def _loss_of_pass(self, model: Any, run: Run, part: Batch, facts: TokenFacts) -> tuple[mx.array, dict[str, mx.array]]:
+    def _loss_of_pass(self, model: Any, run: Run, part: Batch | SharedBatch, facts: TokenFacts) -> tuple[mx.array, dict[str, mx.array]]:
         logs, entropies = run.forward.log_probabilities(model, part, self._policy.temperature)
         loss, met = policy_loss(logs, facts, self._rules)
         met["entropy"] = mx.stop_gradient((entropies * facts.counts).sum())
@@ -158,10 +159,8 @@ class PolicyTask:
             del met["kl"]
         return loss, met
 
-    def _note_shape(self, part: Batch) -> None:
-        lines, width = part.inputs.shape
-        shape = Shape(lines, width, part.supervised_tokens)
-        self._largest = max(self._largest, shape, key=lambda each: each.lines * each.width)
+    def _note_shape(self, part: Batch | SharedBatch) -> None:
+        self._largest = max(self._largest, part.shape, key=lambda each: each.lines * each.width)
 
     def measure(self, run: Run) -> Measurement | None:
         """Return the mean reward of greedy answers to the same prompts at each call."""
