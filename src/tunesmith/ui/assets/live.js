@@ -99,7 +99,7 @@ function draw(state) {
     if (panel.name === "learning_rate") layout["yaxis" + n].exponentformat = "e";
     if (panel.name === "loss") layout["yaxis" + n].type = root.querySelector(".log").checked ? "log" : "linear";
     layout["legend" + n] = {
-      x: right, y: top, xanchor: "right", yanchor: "top", bgcolor: "rgba(0,0,0,0)", font: { size: 11 },
+      x: right, y: top, xanchor: "right", yanchor: "top", bgcolor: colour("--st-background-color", "rgba(255,255,255,0.7)"), font: { size: 11 },
     };
     layout.annotations.push({
       text: `<b>${data.words["panel_" + panel.name]}</b>`, x: left, y: top, xref: "paper", yref: "paper", showarrow: false,
