@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.conftest import Server, Watched
@@ -79,6 +80,7 @@ def test_methods_bring_their_own_switches(server: Server, open_tab: OpenTab) -> 
     assert tab.console_errors == []
 
 
+@pytest.mark.slow
 def test_the_form_of_rewards_in_japanese_and_dark(server: Server, open_tab: OpenTab) -> None:
     tab = open_tab(dark=True, locale="ja-JP", width=900)
     page = go(tab, server, "training", "ja")

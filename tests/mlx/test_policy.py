@@ -218,6 +218,7 @@ def test_a_run_begins_from_an_adapter_and_refuses_another_shape(tmp_path: Path) 
     assert caught.value.code == "adapter_shape_differs"
 
 
+@pytest.mark.slow
 def test_learning_to_add_in_a_form_it_seldom_gets_right(tmp_path: Path) -> None:
     """The reward of 25 steps at a high rate rises: the last five beat the first five."""
     config = config_of(
