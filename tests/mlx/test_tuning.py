@@ -215,19 +215,23 @@ def test_a_loss_that_explodes_stops_the_run_and_keeps_the_last_good_state(run_tr
     assert kinds(folder)[-1] == "kept_last_good"
 
 
+def told(loss: float, grad_norm: float, seconds: float) -> dict[str, float]:
+    return {"train_loss": loss, "grad_norm": grad_norm, "seconds_per_step": seconds}
+
+
 def test_alerts_by_hand() -> None:
     health = Health()
     for step, loss in enumerate((2.0, 1.0, 0.5)):
-        assert not health.after_report(step, loss, 1.0, 0.1)
+        assert not health.after_report(step, told(loss, 1.0, 0.1))
     assert not health.after_validation(2, 1.0)
     assert not health.after_validation(3, 1.1)
     assert [a.code for a in health.after_validation(4, 1.2)] == ["alert_overfitting"]
     for step, loss in enumerate((1.0, 1.2), start=4):
-        assert not health.after_report(step, loss, 1.0, 0.1)
-    assert [a.code for a in health.after_report(6, 1.4, 1.0, 0.1)] == ["alert_diverging"]
-    assert not health.after_report(7, 1.4, 1.0, 0.1)  # each once
-    assert not health.after_report(8, 1.4, 1.0, 0.9)  # one slow report is none
-    assert [a.code for a in health.after_report(9, 1.4, 1.0, 0.9)] == ["alert_slower"]
+        assert not health.after_report(step, told(loss, 1.0, 0.1))
+    assert [a.code for a in health.after_report(6, told(1.4, 1.0, 0.1))] == ["alert_diverging"]
+    assert not health.after_report(7, told(1.4, 1.0, 0.1))  # each once
+    assert not health.after_report(8, told(1.4, 1.0, 0.9))  # one slow report is none
+    assert [a.code for a in health.after_report(9, told(1.4, 1.0, 0.9))] == ["alert_slower"]
     for step in (10, 11):
-        assert not health.after_report(step, 1.4, 0.0, 0.1)
-    assert [a.code for a in health.after_report(12, 1.4, 0.0, 0.1)] == ["alert_not_moving"]
+        assert not health.after_report(step, told(1.4, 0.0, 0.1))
+    assert [a.code for a in health.after_report(12, told(1.4, 0.0, 0.1))] == ["alert_not_moving"]

@@ -27,7 +27,7 @@ MXFP4_PACKING_BYTES = 26  # per weight while mx.quantize works on a CPU
 CACHE_STEP, CACHE_COPIES = 256, 2.0  # mlx-lm's key-value caches grow by steps of tokens, the old one copied into the new
 WRITING_LOGITS_COPIES = 3  # float32 copies [rows, vocabulary] while answers are written
 STATE_COPIES: Mapping[str, float] = {"adam": 2, "adamw": 2, "adafactor": 0, "lion": 1, "sgd": 1, "muon": 1}
-UPDATE_COPIES: Mapping[str, float] = {"adam": 2.6, "adamw": 2.5, "adafactor": 2.6, "lion": 3.25, "sgd": 2.4, "muon": 3.9}
+UPDATE_COPIES: Mapping[str, float] = {"adam": 2.6, "adamw": 2.5, "adafactor": 2.6, "lion": 2.75, "sgd": 2.4, "muon": 3.9}
 QUANTIZATIONS: Mapping[str, Mapping[str, Any]] = {
     "8-bit": {"group_size": 64, "bits": 8},
     "4-bit": {"group_size": 64, "bits": 4},

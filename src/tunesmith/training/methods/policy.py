@@ -15,7 +15,6 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
-from mlx.utils import tree_map
 
 from tunesmith.data.batching import Shape
 from tunesmith.data.prompts import PromptRules, Prompts, read_prompts
@@ -35,7 +34,7 @@ from tunesmith.training.rewards.scoring import RewardSet
 from tunesmith.training.rollout_batch import RolloutBatch, lay_out, score_tokens
 from tunesmith.training.rollouts import collect_rollouts, held_out_rewards, open_rewards
 from tunesmith.training.task import Measurement, StepResult
-from tunesmith.training.update import add_gradients, move_weights
+from tunesmith.training.update import GradientSum, move_weights
 
 MEASURE_KL_EVERY = 10  # steps, when nothing pulls towards the base: a pass of the base costs as much as a third of learning
 
@@ -123,8 +122,8 @@ class PolicyTask:
                 weights[members] = token_weights(
                     batch.lengths[members], policy.loss_type, policy.max_completion_length, step_tokens, policy.minibatches
                 )
-                loss, gradient = self._gradient(run, batch, members, weights, sums)
-                norms.append(move_weights(run, step, gradient, loss))
+                loss, gradients = self._gradient(run, batch, members, weights, sums)
+                norms.append(move_weights(run, step, gradients, loss))
                 losses.append(loss)
                 run.recorder.beat()
         tokens = sums.pop("tokens", 0.0)
@@ -133,9 +132,11 @@ class PolicyTask:
             figures["kl"] = batch.mean_divergence(kept)  # of the weights that wrote the answers, whatever moved since
         return float(np.mean(losses)), max(norms), figures
 
-    def _gradient(self, run: Run, batch: RolloutBatch, members: Places, weights: Floats, sums: dict[str, float]) -> tuple[float, Any]:
+    def _gradient(
+        self, run: Run, batch: RolloutBatch, members: Places, weights: Floats, sums: dict[str, float]
+    ) -> tuple[float, GradientSum]:
         """Return loss and gradient of a minibatch, added up over its passes; what the passes met is added to `sums`."""
-        gradient: Any = tree_map(mx.zeros_like, run.base.model.trainable_parameters())
+        gradients = GradientSum()
         loss = 0.0
         watched = self._policy.beta or (batch.reference is not None and batch.old is None)
         teaching = members if watched else members[batch.advantages[members] != 0]  # of the others the gradient is exactly 0
@@ -143,13 +144,14 @@ class PolicyTask:
             facts = batch.facts(part, teaching, weights)
             facts = facts if self._moves > 1 else dataclasses.replace(facts, old=None)  # the policy that wrote is the one that moves
             (value, met), slopes = self._gradient_of(run.base.model, run, part, facts)
-            gradient = add_gradients(gradient, slopes)
-            mx.eval(value, met, gradient)
+            gradients.add(slopes)
+            del slopes
+            gradients.evaluate(value, met)
             loss += float(value)
             for name, total in met.items():
                 sums[name] = sums.get(name, 0.0) + float(total)
             self._note_shape(part)
-        return loss, gradient
+        return loss, gradients
 
     def _loss_of_pass(self, model: Any, run: Run, part: Batch | SharedBatch, facts: TokenFacts) -> tuple[mx.array, dict[str, mx.array]]:
         logs, entropies = run.forward.log_probabilities(model, part, self._policy.temperature)

@@ -12,7 +12,6 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_map
 
 from tunesmith.data.batching import BatchRules, Shape, group_pairs, order_of_epoch, rows_of_step
 from tunesmith.data.pairs import Pair, PairRules, Pairs, largest_pair_shape, read_pairs
@@ -24,7 +23,7 @@ from tunesmith.training.preference_math import DPO_LOSSES, Loss, PairSums, orpo_
 from tunesmith.training.prepare import Run
 from tunesmith.training.registry import METHODS
 from tunesmith.training.task import Measurement, StepResult
-from tunesmith.training.update import add_gradients, move_weights
+from tunesmith.training.update import GradientSum, move_weights
 
 
 @dataclass(frozen=True)
@@ -71,19 +70,19 @@ class PreferenceTask:
     def take_step(self, run: Run, step: int) -> StepResult:
         """Do one optimiser step on the mean loss of its pairs. Raises UserError `loss_not_finite`."""
         chosen = [self.pairs.train[i] for rows in rows_of_step(self.count, step - 1, run.rules) for i in rows]
-        gradient: Any = None
+        gradients = GradientSum()
         loss_sum, tokens = 0.0, 0
         figures: dict[str, float] = {}
         for batch, count in pair_passes(chosen, run.rules):
             (part, met), slopes = self._gradient_of(run.base.model, run, batch, self._reference_sums(run, batch, count), count)
-            gradient = add_gradients(gradient, slopes)
-            mx.eval(part, met, gradient)
+            gradients.add(slopes)
+            del slopes
+            gradients.evaluate(part, met)
             loss_sum += float(part)
             tokens += batch.tokens
             for name, value in met.items():
                 figures[name] = figures.get(name, 0.0) + float(value)
-        gradient = tree_map(lambda g: g / len(chosen), gradient)
-        grad_norm = move_weights(run, step, gradient, loss_sum / len(chosen))
+        grad_norm = move_weights(run, step, gradients, loss_sum / len(chosen), len(chosen))
         return StepResult(loss_sum, len(chosen), tokens, grad_norm, {name: value / len(chosen) for name, value in figures.items()})
 
     def _reference_sums(self, run: Run, batch: Batch, count: int) -> mx.array:

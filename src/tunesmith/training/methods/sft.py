@@ -8,7 +8,6 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_map
 
 from tunesmith.data.batching import Shape, largest_shape
 from tunesmith.data.encoding import EncodedRows, EncodingRules, encode_dataset
@@ -21,7 +20,7 @@ from tunesmith.training.health import has_exploded
 from tunesmith.training.prepare import Run
 from tunesmith.training.registry import METHODS
 from tunesmith.training.task import Measurement, StepResult
-from tunesmith.training.update import add_gradients, move_weights
+from tunesmith.training.update import GradientSum, move_weights
 
 
 def summed_loss(model: Any, batch: Batch, forward: Forward) -> mx.array:
@@ -64,22 +63,20 @@ class SupervisedTask:
         """
         processes = run.processes
         batches = batches_of_step(self.rows.train, step - 1, run.rules, processes.rank, processes.count)
-        gradient: Any = None
+        gradients = GradientSum()
         loss_sum = 0.0
         for batch in batches:
             part, slopes = self._gradient_of(run.base.model, batch, run.forward)
-            gradient = add_gradients(gradient, slopes)
-            mx.eval(part, gradient)
+            gradients.add(slopes)
+            del slopes
+            gradients.evaluate(part)
             loss_sum += float(part)
-        if gradient is None:  # fewer rows than processes in an epoch's last step
-            gradient = tree_map(mx.zeros_like, run.base.model.trainable_parameters())
         loss_sum, supervised, tokens = processes.sum_numbers(
             loss_sum, sum(batch.supervised_tokens for batch in batches), sum(batch.tokens for batch in batches)
         )
         count = max(1, int(supervised))
-        gradient = tree_map(lambda g: g / count, processes.sum_tree(gradient))
         self._require_sound(run, step, loss_sum / count)
-        grad_norm = move_weights(run, step, gradient, loss_sum / count)
+        grad_norm = move_weights(run, step, gradients, loss_sum / count, count)
         return StepResult(loss_sum, count, int(tokens), grad_norm)
 
     def _require_sound(self, run: Run, step: int, loss: float) -> None:
