@@ -8,15 +8,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
-import orjson
 import typer
 
 from tunesmith import cli_data, cli_rewards
+from tunesmith.cli_output import Json, open_services, report
 from tunesmith.errors import UserError
 from tunesmith.i18n.catalog import error_words, format_bytes, t
 from tunesmith.services import context, experiments, home, models, runs, training
@@ -28,7 +26,6 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Fine-tune la
 app.add_typer(cli_data.app, name="data")
 app.add_typer(cli_rewards.app, name="rewards")
 app.command(name="list-data")(cli_data.list_data)
-Json = Annotated[bool, typer.Option("--json", help="Report as JSON.")]
 POLL_SECONDS = 0.25
 
 
@@ -39,10 +36,6 @@ def main() -> None:
     except UserError as error:
         typer.echo(error_words(error.code, error.facts, "en"), err=True)
         raise SystemExit(2) from error
-
-
-def _report(record: Any, as_json: bool, text: str) -> None:
-    typer.echo(orjson.dumps(record, option=orjson.OPT_SERIALIZE_NUMPY).decode() if as_json else text)
 
 
 def _require_free_port(port: int) -> None:
@@ -92,9 +85,9 @@ def train(
     chosen = _read_config(config, model, data)
     if not queue:
         _train_attached(chosen, json)
-    with _services() as services:
+    with open_services() as services:
         run_id = training.submit(services, chosen)
-    _report({"id": run_id, "status": "queued"}, json, t("cli.queued", "en", run=run_id))
+    report({"id": run_id, "status": "queued"}, json, t("cli.queued", "en", run=run_id))
 
 
 def _read_config(path: Path, model: str = "", data: str = "") -> TrainConfig:
@@ -105,12 +98,12 @@ def _read_config(path: Path, model: str = "", data: str = "") -> TrainConfig:
 
 
 def _train_attached(config: TrainConfig, json: bool) -> NoReturn:
-    with _services() as services:
+    with open_services() as services:
         run_id = training.submit(services, config)
         try:
             final = _follow(services, run_id, quiet=json)
         except KeyboardInterrupt:
-            _report({"id": run_id, "status": "running"}, json, t("cli.left_going", "en", run=run_id))
+            report({"id": run_id, "status": "running"}, json, t("cli.left_going", "en", run=run_id))
             raise SystemExit(130) from None
         adapter = str(services.store.folder(run_id).adapter) if final.adapter else None
     record = {
@@ -118,7 +111,7 @@ def _train_attached(config: TrainConfig, json: bool) -> NoReturn:
         "reward_first": final.first.get("val_reward"), "reward_last": final.figures.get("val_reward"),
         "seconds": final.elapsed_seconds, "adapter": adapter, "error": final.error.as_record() if final.error else None,
     }  # fmt: skip
-    _report(record, json, t(f"cli.ended.{final.status}", "en", run=run_id))
+    report(record, json, t(f"cli.ended.{final.status}", "en", run=run_id))
     if final.error:
         raise final.error
     raise SystemExit(0 if final.status == "completed" else 1)
@@ -128,7 +121,7 @@ def _train_attached(config: TrainConfig, json: bool) -> NoReturn:
 def validate(config: Annotated[Path, typer.Argument(help="YAML file with the run's settings.")], json: Json = False) -> None:
     """Check a YAML file: settings, model, data, memory; exit code 2 when the run could not start."""
     chosen = _read_config(config)
-    with _services() as services:
+    with open_services() as services:
         found = training.preview(services, chosen)
     found = dataclasses.replace(found, problems=[e for e in found.problems if e.code != "server_read_only"])  # an open app takes the run
     record = {
@@ -140,22 +133,13 @@ def validate(config: Annotated[Path, typer.Argument(help="YAML file with the run
     lines += [f"! {error_words(e.code, e.facts, 'en')}" for e in found.warnings]
     if not found.problems:
         lines.append(t("cli.plan", "en", rows=found.train_rows, steps=found.steps, tokens=found.tokens, memory=show_memory(found)))
-    _report(record, json, "\n".join(lines))
+    report(record, json, "\n".join(lines))
     raise SystemExit(2 if found.problems else 0)
 
 
 def show_memory(found: training.RunPreview) -> str:
     """Return the estimated peak as text."""
     return format_bytes(found.memory.peak_bytes) if found.memory else "?"
-
-
-@contextmanager
-def _services() -> Iterator[Services]:
-    services = context.build_services()
-    try:
-        yield services
-    finally:
-        services.close()
 
 
 def _as_id(name: str) -> str:
@@ -181,22 +165,22 @@ def _follow(services: Services, run_id: str, quiet: bool) -> runs.RunSnapshot:
 @app.command(name="runs")
 def list_runs(json: Json = False) -> None:
     """List the experiments, newest first."""
-    with _services() as services:
+    with open_services() as services:
         rows = experiments.table(services)
     records = [{k: v for k, v in dataclasses.asdict(row).items() if k not in {"sparkline", "error"}} for row in rows]
     lines = [f"{r.id}  {r.status:<12} {r.name}  {r.final_loss if r.final_loss is None else round(r.final_loss, 4)}" for r in rows]
-    _report(records, json, "\n".join(lines) or t("cli.no_runs", "en"))
+    report(records, json, "\n".join(lines) or t("cli.no_runs", "en"))
 
 
 @app.command(name="list-models")
 def list_models(json: Json = False) -> None:
     """List the base models: the shipped one and those in the settings' folders."""
-    with _services() as services:
+    with open_services() as services:
         found = models.list_models(services)
     records = [{"id": m.id, "path": str(m.path), "parameters": m.parameters, "problem": m.problem and m.problem.code} for m in found]
     problems = [error_words(m.problem.code, m.problem.facts, "en") if m.problem else "" for m in found]
     lines = [f"{m.id:<32} {m.parameters / 1e6:>10.1f} M  {problem}" for m, problem in zip(found, problems, strict=True)]
-    _report(records, json, "\n".join(line.rstrip() for line in lines))
+    report(records, json, "\n".join(line.rstrip() for line in lines))
 
 
 Run = Annotated[str, typer.Argument(help="The run's id.")]
@@ -205,33 +189,33 @@ Run = Annotated[str, typer.Argument(help="The run's id.")]
 @app.command()
 def stop(run: Run, json: Json = False) -> None:
     """Stop a run; it saves what it has learned."""
-    with _services() as services:
+    with open_services() as services:
         runs.stop(services, run)
-    _report({"id": run, "requested": "cancel"}, json, t("cli.stopping", "en", run=run))
+    report({"id": run, "requested": "cancel"}, json, t("cli.stopping", "en", run=run))
 
 
 @app.command()
 def pause(run: Run, json: Json = False) -> None:
     """Pause a run: it saves its exact state and gives its memory back."""
-    with _services() as services:
+    with open_services() as services:
         runs.pause(services, run)
-    _report({"id": run, "requested": "pause"}, json, t("cli.pausing", "en", run=run))
+    report({"id": run, "requested": "pause"}, json, t("cli.pausing", "en", run=run))
 
 
 @app.command()
 def resume(run: Run, json: Json = False) -> None:
     """Let a paused, stopped or broken-off run go on from its last saved state, and wait for its end."""
-    with _services() as services:
+    with open_services() as services:
         runs.resume(services, run)
         final = _follow(services, run, quiet=json)
-    _report({"id": run, "status": final.status, "loss_last": final.train_loss}, json, t(f"cli.ended.{final.status}", "en", run=run))
+    report({"id": run, "status": final.status, "loss_last": final.train_loss}, json, t(f"cli.ended.{final.status}", "en", run=run))
     raise SystemExit(0 if final.status == "completed" else 1)
 
 
 @app.command()
 def logs(run: Run, follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the run has ended.")] = False) -> None:
     """Print a run's log."""
-    with _services() as services:
+    with open_services() as services:
         path = services.store.folder(run).log
         shown = 0
         while True:

@@ -5,24 +5,22 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-import orjson
 import typer
 
+from tunesmith.cli_output import Json, open_services, report
 from tunesmith.data.synthesis import SynthesisRules
 from tunesmith.errors import UserError
 from tunesmith.i18n.catalog import error_words, problem_words, t
 from tunesmith.jobs.generation import Generation
-from tunesmith.services import context, dataset_versions, datasets, synthesis
+from tunesmith.services import dataset_versions, datasets, synthesis
 from tunesmith.services.context import Services
 from tunesmith.system.endpoint import Endpoint
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Look at, bring, clean and divide data sets.")
-Json = Annotated[bool, typer.Option("--json", help="Report as JSON.")]
 File = Annotated[str, typer.Argument(help="A file or folder: JSONL, JSON, CSV, TSV, Parquet, Excel, text, Markdown, gzip or zip of these.")]
 Kind = Annotated[str, typer.Option(help="What the rows are, when their column names do not tell: prompt_completion, text, preference …")]
 Columns = Annotated[list[str] | None, typer.Option("--column", help="role=column, once per role: --column prompt=question.")]
@@ -34,19 +32,6 @@ POLL_SECONDS = 0.25
 @app.callback()
 def data() -> None:
     """Look at, bring, clean and divide data sets."""
-
-
-@contextmanager
-def _services() -> Iterator[Services]:
-    services = context.build_services()
-    try:
-        yield services
-    finally:
-        services.close()
-
-
-def _report(record: Any, as_json: bool, text: str) -> None:
-    typer.echo(orjson.dumps(record).decode() if as_json else text)
 
 
 def _mapping(kind: str, columns: list[str] | None) -> dict[str, Any] | None:
@@ -77,7 +62,7 @@ def inspect(file: File, kind: Kind = "", column: Columns = None, json: Json = Fa
     try:
         found = dataset_versions.inspect_file(_path(file), _mapping(kind, column), _progress(json), most_rows=0)
     except UserError as error:
-        _report({"file": file, "rows": {}, "error": error.as_record()}, json, error_words(error.code, error.facts, "en"))
+        report({"file": file, "rows": {}, "error": error.as_record()}, json, error_words(error.code, error.facts, "en"))
         raise SystemExit(2) from error
     lines = [
         f"{found.format}{f' ({found.encoding})' if found.encoding else ''}",
@@ -86,7 +71,7 @@ def inspect(file: File, kind: Kind = "", column: Columns = None, json: Json = Fa
     ]  # fmt: skip
     if found.problem_counts:
         lines += [f"problems {_counts(found.problem_counts)}", *_problem_lines(found.problems)]
-    _report({"file": file, **dataclasses.asdict(found)}, json, "\n".join(lines))
+    report({"file": file, **dataclasses.asdict(found)}, json, "\n".join(lines))
     raise SystemExit(0 if found.rows else 2)
 
 
@@ -113,7 +98,7 @@ def import_file(
     json: Json = False,
 ) -> None:
     """Keep a file's rows as a data set; works while the app is open."""
-    with _services() as services:
+    with open_services() as services:
         if hub:
             made = dataset_versions.import_hub(services, file, _progress(json))
         else:
@@ -126,18 +111,18 @@ def _tell(services: Services, dataset_id: str, json: bool) -> None:
     census = version.record["census"]
     record = {"id": dataset_id, "version": version.number, "hash": version.hash, "rows": census["rows"], "left_out": census["left_out"]}
     words = t("cli.data_kept", "en", name=dataset_id, version=version.number, rows=_counts(census["rows"]), left_out=census["left_out"])
-    _report(record, json, words)
+    report(record, json, words)
 
 
 @app.command(name="list")
 def list_data(json: Json = False) -> None:
     """List the data sets with their rows, versions and methods."""
-    with _services() as services:
+    with open_services() as services:
         found = datasets.list_datasets(services)
     records = [
         {"id": d.id, "rows": d.rows, "kinds": d.kinds, "methods": list(d.methods), "version": d.version, "hash": d.hash} for d in found
     ]
-    _report(records, json, "\n".join(f"{d.id:<32} {_counts(d.rows)}" for d in found))
+    report(records, json, "\n".join(f"{d.id:<32} {_counts(d.rows)}" for d in found))
 
 
 @app.command()
@@ -150,7 +135,7 @@ def split(
     json: Json = False,
 ) -> None:
     """Divide a data set anew; rows with the same prompt stay together."""
-    with _services() as services:
+    with open_services() as services:
         rules = {"valid": valid, "test": test, "seed": seed, "stratify": stratify}
         dataset_versions.split(services, dataset, rules, _progress(json))
         _tell(services, dataset, json)
@@ -159,10 +144,10 @@ def split(
 @app.command()
 def check(dataset: Dataset, json: Json = False) -> None:
     """Look for duplicates, leaks, secrets and whatever else spoils a fine-tune."""
-    with _services() as services:
+    with open_services() as services:
         found = dataset_versions.check_quality(services, dataset, progress=_progress(json))
     lines = [f"{f.code:<24} {f.count:>8} rows  {t('quality.' + f.code, 'en')}" for f in found if f.count]
-    _report([dataclasses.asdict(f) for f in found], json, "\n".join(lines) or t("quality_page.nothing", "en"))
+    report([dataclasses.asdict(f) for f in found], json, "\n".join(lines) or t("quality_page.nothing", "en"))
 
 
 @app.command()
@@ -173,7 +158,7 @@ def clean(
     json: Json = False,
 ) -> None:
     """Make a cleaned version of a data set; earlier versions stay."""
-    with _services() as services:
+    with open_services() as services:
         dataset_versions.clean(services, dataset, drop or [], normalise or [], progress=_progress(json))
         _tell(services, dataset, json)
 
@@ -195,7 +180,7 @@ def generate(
     if not source.is_file():
         raise UserError("file_missing", file=str(source))
     sources = synthesis.sources_of(source.read_text(encoding="utf-8", errors="replace"), as_document=not seeds)
-    with _services() as services:
+    with open_services() as services:
         asked = Endpoint(endpoint, model, key) if endpoint else None
         rules = SynthesisRules(kind=kind, count=count)
         started = synthesis.start(services, rules, sources, endpoint=asked, model_id=model, tests=tests)

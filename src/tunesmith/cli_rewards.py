@@ -3,48 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import orjson
 import typer
 
+from tunesmith.cli_output import Json, open_services, report
 from tunesmith.errors import UserError
 from tunesmith.i18n.catalog import error_words, t
-from tunesmith.services import context, rewards, training
+from tunesmith.services import rewards, training
 from tunesmith.services.attachments import rewards_folder
-from tunesmith.services.context import Services
 from tunesmith.services.rewards import Trial
 
 app = typer.Typer(no_args_is_help=True, help="Reward functions: list them, try them on rows.")
-Json = Annotated[bool, typer.Option("--json", help="Report as JSON.")]
-
-
-@contextmanager
-def _services() -> Iterator[Services]:
-    services = context.build_services()
-    try:
-        yield services
-    finally:
-        services.close()
-
-
-def _report(record: Any, as_json: bool, text: str) -> None:
-    typer.echo(orjson.dumps(record).decode() if as_json else text)
 
 
 @app.command(name="list")
 def list_functions(json: Json = False) -> None:
     """List the built-in functions and those of the rewards folder."""
-    with _services() as services:
+    with open_services() as services:
         custom, problems = rewards.custom_functions(services)
         folder = str(rewards_folder(services))
     record = {"built_in": rewards.built_in(), "custom": custom, "folder": folder, "problems": [e.as_record() for e in problems]}
     lines = [f"{name:<16} {t(f'reward_help.{name}')}" for name in rewards.built_in()]
     lines += [*custom, *(f"! {error_words(e.code, e.facts, 'en')}" for e in problems), t("rewards.own_files", folder=folder)]
-    _report(record, json, "\n".join(lines))
+    report(record, json, "\n".join(lines))
 
 
 @app.command(name="try")
@@ -59,10 +42,10 @@ def try_functions(
     if not config.is_file():
         raise UserError("file_missing", file=str(config))
     chosen = training.parse_config(config.read_text(encoding="utf-8"))
-    with _services() as services:
+    with open_services() as services:
         trial = rewards.try_on_rows(services, chosen, rows, answers, completion or ())
     failed = [f for f in trial.functions if f.failed]
-    _report(_as_record(trial), json, "\n".join(_lines(trial)))
+    report(_as_record(trial), json, "\n".join(_lines(trial)))
     raise SystemExit(2 if failed else 1 if any(junk.is_fooled for junk in trial.junk) else 0)
 
 
