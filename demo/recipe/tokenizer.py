@@ -11,7 +11,9 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from demo.recipe.corpus import draw_pair
 
 END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
-PIECES = r"\d| ?[A-Za-z']+| ?[^\sA-Za-z\d]+|\s"
+LEARNING_PIECES = r"\d| ?[A-Za-z']+| ?[^\sA-Za-z\d]+|\s"
+# Qwen2's, which other engines know; on everything in the demo both give the same tokens
+PIECES = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
@@ -23,9 +25,7 @@ def train_tokenizer(vocabulary: int, seed: int) -> Tokenizer:
     chance = random.Random(seed)
     texts = [text for _ in range(6000) for text in draw_pair(chance)] + ["system user assistant\n"] * 20
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(PIECES), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
-    )
+    tokenizer.pre_tokenizer = _split_by(LEARNING_PIECES)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
@@ -34,7 +34,13 @@ def train_tokenizer(vocabulary: int, seed: int) -> Tokenizer:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.pre_tokenizer = _split_by(PIECES)
     return tokenizer
+
+
+def _split_by(pieces: str) -> pre_tokenizers.PreTokenizer:
+    bytes_of_pieces = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    return pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(pieces), "isolated"), bytes_of_pieces])
 
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
