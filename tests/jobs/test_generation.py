@@ -148,7 +148,7 @@ def test_cancel_keeps_the_rows_and_a_hopeless_model_is_not_asked_for_ever(servic
     wait_for(lambda: synthesis.find_generation(services, started).accepted >= 2, 30)
     with pytest.raises(UserError) as caught:
         synthesis.delete(services, started)
-    assert caught.value.code == "generation_running"
+    assert caught.value.code == "job_running"
     synthesis.cancel(services, started)
     done = ended(services, started)
     assert done.status == "cancelled"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -13,12 +12,13 @@ from tunesmith.data.formats import Row
 from tunesmith.data.row_files import read_splits
 from tunesmith.data.synthesis import BadAnswerError, RowFilter, SynthesisRules, ask_for, read_answer, source_hash
 from tunesmith.errors import UserError
-from tunesmith.jobs.generation import CANCEL, END, QUESTIONS_AT_LEAST, QUESTIONS_PER_ROW, REJECTED, REQUEST, ROWS
-from tunesmith.store.files import AppendLog, LineTail, read_json, write_json
+from tunesmith.jobs.generation import QUESTIONS_AT_LEAST, QUESTIONS_PER_ROW, REJECTED, ROWS
+from tunesmith.jobs.job import CANCEL, REQUEST
+from tunesmith.jobs.job_worker import run_to_end
+from tunesmith.store.files import AppendLog, LineTail, read_json
 from tunesmith.store.locks import ProcessLock
 from tunesmith.system.endpoint import Endpoint, EndpointClient, Reply
 
-logger = logging.getLogger("tunesmith.generation")
 Ask = Callable[[Sequence[dict[str, str]], int], Reply]
 
 
@@ -118,21 +118,16 @@ def _open_local(path: Path, slot: Path, rules: SynthesisRules) -> Ask:
     return ask
 
 
-def main() -> None:
+def main() -> int:
     """Generate; the last thing written is how it ended."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     folder = Path(sys.argv[1])
-    try:
+
+    def work() -> dict[str, Any]:
         request = read_json(folder / REQUEST)
-        status = generate(folder, _open_model(request, SynthesisRules(**request["rules"])), request)
-        write_json(folder / END, {"status": status})
-    except UserError as error:
-        write_json(folder / END, {"status": "failed", "error": error.as_record()})
-    except Exception as error:  # the page must learn of it
-        logger.exception("the generation failed")
-        told = UserError("generation_failed", kind=type(error).__name__, reason=str(error)[:300])
-        write_json(folder / END, {"status": "failed", "error": told.as_record()})
+        return {"status": generate(folder, _open_model(request, SynthesisRules(**request["rules"])), request)}
+
+    return run_to_end(folder, work)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,9 @@ from tunesmith.data.row_files import open_rows
 from tunesmith.data.synthesis import SynthesisRules, ask_for, split_source
 from tunesmith.errors import UserError
 from tunesmith.jobs import generation
-from tunesmith.jobs.generation import Generation, GenerationStore
+from tunesmith.jobs.generation import Generation
+from tunesmith.jobs.job import JobFolders, launch
+from tunesmith.jobs.job import cancel as cancel_job
 from tunesmith.services import dataset_versions
 from tunesmith.services.context import Services
 from tunesmith.services.datasets import find_dataset
@@ -71,39 +74,48 @@ def start(
         request |= {"model_path": str(model.path), "model_name": model.id, "slot": str(s.store.locks / "accelerator.lock")}
     if tests:
         request["tests"] = str(find_dataset(s, tests).path)
-    store = GenerationStore(s.data_dir)
-    generation_id = store.create(request)
-    generation.launch(store.folder(generation_id), endpoint.key_variable if endpoint else "")
+    generation_id = _folders(s).create(request)
+    _launch(_folders(s).folder(generation_id), endpoint)
     return generation_id
+
+
+def _folders(s: Services) -> JobFolders:
+    return JobFolders(s.data_dir / "generations")
+
+
+def _launch(folder: Path, endpoint: Endpoint | None) -> None:
+    """Start the worker with the one key that it needs."""
+    name = endpoint.key_variable if endpoint else ""
+    launch(folder, generation.WORKER, {name: os.environ[name]} if name and name in os.environ else {})
 
 
 def list_generations(s: Services) -> list[Generation]:
     """Return the generations, newest first."""
-    return GenerationStore(s.data_dir).all()
+    return [generation.read_generation(folder) for folder in _folders(s).all()]
 
 
 def find_generation(s: Services, generation_id: str) -> Generation:
-    """Return one generation. Raises UserError `generation_unknown`."""
-    return generation.read_generation(GenerationStore(s.data_dir).folder(generation_id))
+    """Return one generation. Raises UserError `job_unknown`."""
+    return generation.read_generation(_folders(s).folder(generation_id))
 
 
 def cancel(s: Services, generation_id: str) -> None:
-    """Ask a generation to end; its rows stay. Raises UserError `generation_unknown`."""
-    generation.cancel(GenerationStore(s.data_dir).folder(generation_id))
+    """Ask a generation to end; its rows stay. Raises UserError `job_unknown`."""
+    cancel_job(_folders(s).folder(generation_id))
 
 
 def resume(s: Services, generation_id: str) -> None:
-    """Let a generation go on where it stood. Raises UserError `generation_unknown`, `generation_running`, `endpoint_…`."""
+    """Let a generation go on where it stood. Raises UserError `job_unknown`, `job_running`, `endpoint_…`."""
     found = find_generation(s, generation_id)
-    endpoint = found.request.get("endpoint")
+    endpoint = Endpoint(**found.request["endpoint"]) if found.request.get("endpoint") else None
     if endpoint:
-        check_endpoint(Endpoint(**endpoint), s.settings.endpoint_hosts)
-    generation.launch(found.folder, endpoint["key_variable"] if endpoint else "")
+        check_endpoint(endpoint, s.settings.endpoint_hosts)
+    _launch(found.folder, endpoint)
 
 
 def delete(s: Services, generation_id: str) -> None:
-    """Delete a generation and its rows. Raises UserError `generation_unknown`, `generation_running`."""
-    GenerationStore(s.data_dir).delete(generation_id)
+    """Delete a generation and its rows. Raises UserError `job_unknown`, `job_running`."""
+    _folders(s).delete(generation_id)
 
 
 def first_rows(found: Generation, count: int) -> list[dict[str, Any]]:

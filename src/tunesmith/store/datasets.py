@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import re
 import shutil
 import tempfile
 import time
@@ -16,7 +15,7 @@ from typing import Any
 
 from tunesmith.errors import UserError
 from tunesmith.store.files import as_user_error, read_json, write_json
-from tunesmith.system.paths import resolve_under
+from tunesmith.system.paths import as_file_name, resolve_under
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class DatasetStore:
         write_json(staged / "version.json", {**record, "number": 1, "parent": None, "made_at": time.time()})
         with self.staging() as folder:
             staged.rename(folder / "v1")
-            base, number = _as_id(name), 1
+            base, number = as_file_name(Path(name).stem, "data"), 1
             while True:
                 dataset_id = base if number == 1 else f"{base}-{number}"
                 write_json(folder / "dataset.json", {"name": dataset_id, "added_at": time.time(), "current": 1, **facts})
@@ -120,10 +119,6 @@ class DatasetStore:
         if (self.root / dataset_id).exists():
             raise UserError("dataset_exists", dataset=dataset_id)
         path.rename(self.root / dataset_id)
-
-
-def _as_id(name: str) -> str:
-    return re.sub(r"[^\w-]+", "-", Path(name).stem, flags=re.UNICODE).strip("-_").lower()[:60] or "data"
 
 
 def _moved(folder: Path, target: Path) -> bool:

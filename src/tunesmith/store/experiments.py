@@ -20,6 +20,7 @@ import orjson
 
 from tunesmith.errors import UserError
 from tunesmith.store.files import copy_into, read_json, sha256_of, write_atomic, write_json
+from tunesmith.store.labels import change_labels, read_labels, set_name
 from tunesmith.store.migrations import SCHEMA_VERSION, migrate
 from tunesmith.store.run_folder import RunFolder
 from tunesmith.system.paths import resolve_under
@@ -168,20 +169,13 @@ class ExperimentStore:
         history = [*experiment.history, {"status": status, "at": time.time()}]
         return self.change(experiment, status=status, history=history, **changes)
 
-    def _labels(self, run_id: str) -> dict[str, Any]:
-        try:
-            labels = read_json(self.folder(run_id).labels)
-        except (FileNotFoundError, UserError):
-            return {}
-        return labels if isinstance(labels, dict) else {}
-
     def display_name(self, experiment: Experiment) -> str:
         """Return what people call the run."""
-        return str(self._labels(experiment.id).get("name") or experiment.name)
+        return str(read_labels(self.folder(experiment.id).path).get("name") or experiment.name)
 
     def queue_place(self, experiment: Experiment) -> tuple[int, float]:
         """Return the run's priority (higher goes first) and its rank among equals, by default when it was queued."""
-        labels = self._labels(experiment.id)
+        labels = read_labels(self.folder(experiment.id).path)
         try:
             return int(labels.get("priority", 0)), float(labels.get("rank", experiment.created_at))
         except (TypeError, ValueError):
@@ -189,16 +183,11 @@ class ExperimentStore:
 
     def set_queue_place(self, run_id: str, priority: int, rank: float) -> None:
         """Give a run another place in the queue."""
-        write_json(self.folder(run_id).labels, self._labels(run_id) | {"priority": priority, "rank": rank})
+        change_labels(self.folder(run_id).path, priority=priority, rank=rank)
 
     def rename(self, run_id: str, name: str) -> None:
         """Give a run another name. Raises UserError `name_empty`, `name_too_long`."""
-        name = " ".join(name.split())
-        if not name:
-            raise UserError("name_empty")
-        if len(name) > 200:
-            raise UserError("name_too_long", longest=200)
-        write_json(self.folder(run_id).labels, self._labels(run_id) | {"name": name})
+        set_name(self.folder(run_id).path, name)
 
     def trash(self, run_id: str) -> None:
         """Move an ended run to the trash, where it stays for 7 days. Raises UserError `run_still_active`."""

@@ -1,6 +1,6 @@
 """The files of one run and who writes each. Knows their names, not what a run does.
 
-experiment.json   the supervisor alone        labels.json    the pages (name, place in the queue)
+experiment.json   the supervisor alone        labels.json    the pages (name, tags, place in the queue)
 config.yaml, begin/, rewards/   once, before the launch     requests/      pages and command line
 metrics.jsonl, events.jsonl, rollouts.jsonl, heartbeat, outcome.json, adapter/, best/, checkpoints/    the worker alone
 log.txt           the worker's output

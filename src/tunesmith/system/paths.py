@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -22,6 +23,11 @@ def home_folder() -> Path:
         return Path.home() / "Library" / "Application Support" / "Tunesmith"
     base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(base) / "tunesmith"
+
+
+def as_file_name(words: str, otherwise: str) -> str:
+    """Return a name for a file or folder made from a person's words; `otherwise` where nothing of them is left."""
+    return re.sub(r"[^\w-]+", "-", words, flags=re.UNICODE).strip("-_").lower()[:60] or otherwise
 
 
 def resolve_under(root: Path, name: str) -> Path:

@@ -1,0 +1,53 @@
+"""Jobs that make a model of a model: an adapter fused into its base, a base in fewer bits."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tunesmith.export.config import QuantizeRules
+from tunesmith.export.quantized import measure_quantization, quantize_folder
+from tunesmith.inference.adapter_bank import AdapterBank
+from tunesmith.inference.proof import compare_logits, encode_prompts, prompt_logits
+from tunesmith.jobs.job_kinds import Request
+from tunesmith.models.adapter_files import read_template
+from tunesmith.models.cards import model_card
+from tunesmith.models.fused_weights import adapter_change, fused_weights
+from tunesmith.models.loading import load_model
+from tunesmith.models.saving import save_model_folder
+from tunesmith.settings.files import from_mapping
+from tunesmith.system.progress import Report
+
+
+def fuse_into_base(request: Request, report: Report) -> dict[str, Any]:
+    """Write base + adapter as a model folder, and compare it with the adapter as it is used.
+
+    Raises UserError `adapter_…`, `model_…`, `target_exists`, `disk_full`.
+    """
+    source, adapter, target = Path(request["model_path"]), Path(request["adapter_path"]), Path(request["target_path"])
+    weights = fused_weights(source, adapter_change(adapter, source), request.get("dtype", ""))
+    card = model_card(request["name"], request["lineage"])
+    save_model_folder(
+        target, source, weights.config, weights.tensors(), card, request["lineage"], lambda share: report("fusing", share), weights.count,
+        read_template(adapter),
+    )  # fmt: skip
+    report("proving", 0.0)
+    base = load_model(source)
+    base.model.eval()
+    bank = AdapterBank(base)
+    bank.activate(bank.load(adapter))
+    prompts = encode_prompts(base.tokenizer)
+    expected = prompt_logits(base.model, prompts)
+    del bank, base
+    likeness = compare_logits(expected, prompt_logits(load_model(target).model, prompts))
+    return {"model": target.name, "path": str(target), "likeness": likeness.as_record()}
+
+
+def quantize(request: Request, report: Report) -> dict[str, Any]:
+    """Write a model in fewer bits, and measure what that cost. Raises UserError `model_…`, `setting_choice`, `disk_full`."""
+    source, target = Path(request["model_path"]), Path(request["target_path"])
+    card = model_card(request["name"], request["lineage"])
+    quantize_folder(source, target, from_mapping(QuantizeRules, request["rules"]), card, request["lineage"], report)
+    data = Path(request["data_path"]) if request.get("data_path") else None
+    return {"model": target.name, "path": str(target)} | asdict(measure_quantization(source, target, data, report))
