@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from tunesmith.inference.sampling import Sampling
-from tunesmith.services import compare, experiments
+from tunesmith.services import compare
 from tunesmith.settings.files import from_mapping
 from tunesmith.ui.answers import draw_answers, draw_history
 from tunesmith.ui.forms import draw_fields
@@ -44,16 +44,16 @@ def draw_options() -> tuple[str, Sampling]:
 
 st.title(t("compare.title"))
 st.write(t("compare.intro"))
-choices = {choice.run_id: choice for choice in compare.variants(services())}
+choices = {choice.id: choice for choice in compare.variants(services())}
 if not choices:
     st.info(t("compare.empty"), icon=":material/info:")
     link_to("home", t("compare.to_home"))
     st.stop()
 wanted = st.query_params.get("run")
-titles = run_titles(experiments.table(services()))
+titles = run_titles(list(choices.values()))
 run = st.selectbox(
     t("compare.pick"), list(choices), index=list(choices).index(wanted) if wanted in choices else 0,
-    format_func=lambda run_id: titles.get(run_id, choices[run_id].name),
+    format_func=lambda adapter_id: titles[adapter_id],
 )  # fmt: skip
 question, ask_now = draw_questions(run)
 system_prompt, how = draw_options()

@@ -7,6 +7,7 @@ import streamlit as st
 from tunesmith.services import datasets
 from tunesmith.ui.bring_view import draw_bring
 from tunesmith.ui.dataset_view import draw_problems, draw_rows, draw_summary
+from tunesmith.ui.dialogs import ask_delete
 from tunesmith.ui.downloads import zip_files
 from tunesmith.ui.frame import go_to
 from tunesmith.ui.messages import guarded, toast
@@ -17,20 +18,15 @@ from tunesmith.ui.versions_view import draw_history, draw_split
 from tunesmith.ui.xray import draw_xray
 
 
-def ask_delete(dataset_id: str, name: str) -> None:
+def ask_to_delete(dataset_id: str, name: str) -> None:
     """Ask before a data set is deleted."""
 
-    @st.dialog(t("common.delete"))
-    def ask() -> None:
-        with guarded():
-            st.write(t("dataset.delete_ask", name=name))
-            if st.button(t("common.delete"), type="primary"):
-                datasets.delete(services(), dataset_id)
-                st.session_state["deleted_dataset"] = (dataset_id, name)
-                st.query_params.pop("data", None)
-                st.rerun()
+    def delete() -> None:
+        datasets.delete(services(), dataset_id)
+        st.session_state["deleted_dataset"] = (dataset_id, name)
+        st.query_params.pop("data", None)
 
-    ask()
+    ask_delete(t("dataset.delete_ask", name=name), delete)
 
 
 def draw_undo() -> None:
@@ -70,7 +66,7 @@ def draw_actions(summary: datasets.DatasetSummary) -> None:
         )
         locked = services().read_only
         if not summary.shipped and st.button(t("common.delete"), icon=":material/delete:", disabled=locked):
-            ask_delete(summary.id, dataset_title(summary))
+            ask_to_delete(summary.id, dataset_title(summary))
 
 
 def draw_set(chosen: str) -> None:

@@ -7,41 +7,32 @@ import streamlit as st
 from tunesmith.services import experiments
 from tunesmith.services.experiments import ExperimentRow
 from tunesmith.store.experiments import ACTIVE
+from tunesmith.ui.dialogs import ask_delete, ask_name
 from tunesmith.ui.experiment_table import draw_table
 from tunesmith.ui.figures import show_time
 from tunesmith.ui.frame import open_run
-from tunesmith.ui.messages import guarded, toast
+from tunesmith.ui.messages import toast
 from tunesmith.ui.session import services, t
 
 
 def ask_rename(row: ExperimentRow) -> None:
     """Ask for a new name."""
 
-    @st.dialog(t("common.rename"))
-    def ask() -> None:
-        with guarded():
-            name = st.text_input(t("experiments.rename_label"), value=row.name, max_chars=200)
-            if st.button(t("common.save"), type="primary"):
-                experiments.rename(services(), row.id, name)
-                toast(t("experiments.renamed"))
-                st.rerun()
+    def save(name: str) -> None:
+        experiments.rename(services(), row.id, name)
+        toast(t("experiments.renamed"))
 
-    ask()
+    ask_name(t("experiments.rename_label"), row.name, save)
 
 
 def ask_trash(row: ExperimentRow) -> None:
     """Ask before a run goes to the trash."""
 
-    @st.dialog(t("common.delete"))
-    def ask() -> None:
-        with guarded():
-            st.write(t("experiments.trash_ask", name=row.name))
-            if st.button(t("common.delete"), type="primary"):
-                experiments.trash(services(), row.id)
-                st.session_state["trashed"] = (row.id, row.name)
-                st.rerun()
+    def trash() -> None:
+        experiments.trash(services(), row.id)
+        st.session_state["trashed"] = (row.id, row.name)
 
-    ask()
+    ask_delete(t("experiments.trash_ask", name=row.name), trash)
 
 
 def draw_undo() -> None:

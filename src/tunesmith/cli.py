@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from tunesmith import cli_data, cli_rewards
+from tunesmith import cli_data, cli_models, cli_rewards
 from tunesmith.cli_output import Json, open_services, report
 from tunesmith.errors import UserError
 from tunesmith.i18n.catalog import error_words, format_bytes, t
@@ -25,6 +25,11 @@ from tunesmith.training.config import TrainConfig
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Fine-tune language models with Apple MLX.")
 app.add_typer(cli_data.app, name="data")
 app.add_typer(cli_rewards.app, name="rewards")
+app.add_typer(cli_models.app, name="adapters")
+app.add_typer(cli_models.export_app, name="export")
+app.command(name="fuse")(cli_models.fuse)
+app.command(name="quantize")(cli_models.quantize)
+app.command(name="serve-model")(cli_models.serve_model)
 app.command(name="list-data")(cli_data.list_data)
 POLL_SECONDS = 0.25
 

@@ -70,24 +70,32 @@ def test_from_home_to_a_tuned_answer(server: Server, open_tab: OpenTab) -> None:
         right += answer in panes.inner_text()
     tab.shoot("04-compare")
     assert right >= 3
-    for name in ("experiments", "fusion", "dataset", "settings", "training"):
+    for name in ("experiments", "adapters", "fusion", "export", "dataset", "settings", "training"):
         page.goto(f"{server.address}/{name}")
         expect(page.get_by_role("heading", name=t(f"{name}.title"), exact=True)).to_be_visible(timeout=30_000)
         page.wait_for_timeout(1500)
         tab.shoot(f"05-{name}")
-    _look_at_other_views(server, open_tab, address)
     assert tab.console_errors == []
     assert tab.foreign == []
 
 
-def _look_at_other_views(server: Server, open_tab: OpenTab, run_address: str) -> None:
-    """Keep screenshots in Japanese, in the dark and on a phone; nothing of them may fail either."""
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_every_page_in_japanese_in_the_dark_and_on_a_phone(server: Server, open_tab: OpenTab) -> None:
+    """Keep screenshots of a filled store; nothing may fail."""
+    tab = open_tab()
+    tab.page.goto(server.address)
+    tab.page.get_by_role("button", name=t("home.demo_button")).click(timeout=30_000)
+    expect(tab.page.get_by_text(t("run.done_title"))).to_be_visible(timeout=LONG)
+    run_address = tab.page.url
     for label, options in (
         ("ja", {"locale": "ja-JP"}), ("dark", {"dark": True}), ("phone", {"width": 390, "height": 844}),
     ):  # fmt: skip
         lang = "ja" if label == "ja" else "en"
         tab = open_tab(**options)
-        for number, name in enumerate(("home", "training", "run", "compare", "dataset", "experiments", "fusion", "settings")):
+        for number, name in enumerate(
+            ("home", "training", "run", "compare", "dataset", "experiments", "adapters", "fusion", "export", "settings")
+        ):
             tab.page.goto(run_address if name == "run" else f"{server.address}/{'' if name == 'home' else name}")
             heading = t(f"{'training' if name == 'run' else name}.title", lang)
             expect(tab.page.get_by_role("heading", name=heading, exact=True)).to_be_visible(timeout=30_000)

@@ -19,7 +19,7 @@ from tunesmith.training.config import TrainConfig
 from tunesmith.ui.frame import MAIN_SCRIPT
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("home", "dataset", "training", "compare", "experiments", "fusion", "settings")
+PAGES = ("home", "dataset", "training", "compare", "experiments", "adapters", "fusion", "export", "settings")
 
 
 @pytest.fixture

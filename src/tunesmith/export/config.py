@@ -31,3 +31,30 @@ class QuantizeRules:
         "none", choices=RECIPES, label="Mixed recipe", advanced=True,
         help="Of affine: more bits for the layers that need them most; the numbers are the lower and the higher bits.",
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class GgufRules:
+    """How a GGUF file holds the weights."""
+
+    outtype: str = setting(
+        "Q8_0", choices=("F32", "F16", "BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M"), label="Kind",
+        help="F16: as good as the model, 2 bytes a weight. Q8_0: next to lossless, half of it. Q4_K_M: the usual small one. "
+        "Kinds with K need llama.cpp on this computer.",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class OllamaRules:
+    """What an Ollama model says and how it draws its words; the names are the Modelfile's."""
+
+    system: str = setting("", kind="text", label="System prompt", help="What the model is told before each conversation. Empty: nothing.")
+    temperature: float = setting(0.7, minimum=0.0, maximum=2.0, label="Temperature", help="0 always takes the likeliest word.")
+    top_p: float = setting(0.95, minimum=0.01, maximum=1.0, label="Top p", help="Only the likeliest words that make up this share.")
+    num_ctx: int = setting(
+        4096, minimum=256, maximum=1_048_576, unit="tokens", label="Context", help="How much of a conversation the model sees at once.",
+    )  # fmt: skip
+    template: str = setting(
+        "", kind="text", label="Template", advanced=True,
+        help="The prompt format in Ollama's Go template. Empty: made from the model's own, where its format is known.",
+    )  # fmt: skip

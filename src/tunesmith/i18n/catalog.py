@@ -28,7 +28,7 @@ def _flatten(prefix: str, table: dict[str, Any]) -> list[tuple[str, str]]:
     return pairs
 
 
-def t(key: str, lang: str = "en", **values: object) -> str:
+def t(key: str, /, lang: str = "en", **values: object) -> str:
     """Return the words of a key in a language, its placeholders filled. Raises KeyError for a key that is not there."""
     words = load_catalogue("en" if lang == PSEUDO else lang)[key]
     filled = words.format(**values) if values else words

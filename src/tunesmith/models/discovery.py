@@ -26,6 +26,11 @@ class ModelInfo:
     num_layers: int = 0
     problem: UserError | None = None
 
+    @property
+    def dense_bytes(self) -> int:
+        """What its weights take in 16 bits each."""
+        return 2 * self.parameters
+
 
 def inspect_model(path: Path) -> ModelInfo:
     """Return what a model folder holds; never raises for a bad one."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tunesmith.data.formats import POLICY
 from tunesmith.errors import UserError
+from tunesmith.services import adapters
 from tunesmith.services.context import Services
 from tunesmith.store.files import read_json
 from tunesmith.system.paths import resolve_under
@@ -38,17 +39,9 @@ def attachments(s: Services, config: TrainConfig) -> dict[str, Path]:
 
 
 def find_adapter(s: Services, name: str) -> Path:
-    """Return the adapter of a run, or the adapter folder at a path. Raises UserError `adapter_missing`."""
+    """Return an adapter by its id (a run's by the run's), or the adapter folder at a path. Raises UserError `adapter_missing`."""
     path = Path(name).expanduser()
-    if "/" in name and (path / "adapter_config.json").is_file():
-        return path
-    try:
-        folder = s.store.folder(name)
-    except UserError as error:
-        raise UserError("adapter_missing", run=name) from error
-    if not folder.has_adapter():
-        raise UserError("adapter_missing", run=name)
-    return folder.adapter
+    return path if "/" in name and (path / "adapter_config.json").is_file() else adapters.find_adapter(s, name).path
 
 
 def find_reward_file(s: Services, name: str) -> Path:

@@ -2,57 +2,51 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from tunesmith.errors import UserError
 from tunesmith.inference.protocol import Delta
 from tunesmith.inference.sampling import Sampling
+from tunesmith.services.adapters import AdapterInfo, find_adapter, list_adapters
 from tunesmith.services.context import Services
 from tunesmith.services.datasets import held_out_prompts
-from tunesmith.store.experiments import Experiment
+from tunesmith.services.lineage import runs_of
 
 SUGGESTIONS = 12
 
 
-@dataclass(frozen=True)
-class AdapterChoice:
-    """A tuned run that can be asked."""
-
-    run_id: str
-    name: str
-    model: str
-    model_path: Path
-    adapter_path: Path
+def variants(s: Services) -> list[AdapterInfo]:
+    """Return the adapters that can be asked, newest first."""
+    return [info for info in list_adapters(s) if info.problem is None]
 
 
-def variants(s: Services) -> list[AdapterChoice]:
-    """Return the runs that left a whole adapter, newest first."""
-    return [_choice(s, e) for e in s.store.all()[0] if s.store.folder(e.id).has_adapter()]
+def suggested_prompts(s: Services, adapter_id: str) -> list[str]:
+    """Return questions of the adapter's data that it was not trained on; of a fused one, of each of its parents' in turn."""
+    by_data = [held_out_prompts(path, SUGGESTIONS) for path in _data_paths(s, find_adapter(s, adapter_id))]
+    turns = itertools.chain.from_iterable(itertools.zip_longest(*by_data))
+    return list(dict.fromkeys(prompt for prompt in turns if prompt))[:SUGGESTIONS]
 
 
-def _choice(s: Services, experiment: Experiment) -> AdapterChoice:
-    adapter = s.store.folder(experiment.id).adapter
-    return AdapterChoice(experiment.id, s.store.display_name(experiment), experiment.model, Path(experiment.model_path), adapter)
+def _data_paths(s: Services, info: AdapterInfo) -> list[Path]:
+    found = [info.data_path] if info.data_path else []
+    for run in () if info.run_id else runs_of(info.lineage):
+        try:
+            found.append(s.store.get(run).data_path)
+        except UserError:
+            continue  # that run is gone
+    return [path for path in map(Path, dict.fromkeys(found)) if path.exists()]
 
 
-def suggested_prompts(s: Services, run_id: str) -> list[str]:
-    """Return questions of the run's data set that it was not trained on."""
-    return held_out_prompts(Path(s.store.get(run_id).data_path), SUGGESTIONS)
-
-
-def ask(s: Services, run_id: str, prompt: str, system: str, sampling: Sampling) -> Iterator[Delta]:
+def ask(s: Services, adapter_id: str, prompt: str, system: str, sampling: Sampling) -> Iterator[Delta]:
     """Stream the answers of the base (variant 0) and the tuned model (variant 1) from one copy of the base.
 
     Raises UserError `prompt_empty`, `adapter_missing`, and what the loading raises.
     """
     if not prompt.strip():
         raise UserError("prompt_empty")
-    experiment = s.store.get(run_id)
-    if not s.store.folder(run_id).has_adapter():
-        raise UserError("adapter_missing", run=s.store.display_name(experiment))
-    choice = _choice(s, experiment)
+    info = find_adapter(s, adapter_id)
     messages = [{"role": "system", "content": system}] if system.strip() else []
     messages.append({"role": "user", "content": prompt})
-    return s.host.stream(choice.model_path, [None, choice.adapter_path], messages, sampling)
+    return s.host.stream(info.model_path, [None, info.path], messages, sampling)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,8 @@ from tunesmith.settings.files import from_mapping, to_mapping, to_yaml
 from tunesmith.settings.schema import AppSettings
 from tunesmith.store.files import write_atomic
 from tunesmith.system.device import blas_name, chip_name, device_name
+from tunesmith.system.environment import package_versions
 from tunesmith.system.memory import disk_free_bytes, read_memory
-
-PACKAGES = ("tunesmith", "mlx", "mlx-lm", "transformers", "streamlit", "plotly")
 
 
 @dataclass(frozen=True)
@@ -43,15 +41,8 @@ def status(s: Services) -> SystemStatus:
         device=device_name(), chip=chip_name(), blas=blas_name(), memory_total_bytes=memory.total_bytes,
         memory_available_bytes=memory.available_bytes, process_memory_bytes=memory.process_bytes,
         disk_free_bytes=disk_free_bytes(s.data_dir), data_dir=str(s.data_dir), python=platform.python_version(),
-        versions={name: _version(name) for name in PACKAGES},
+        versions=package_versions(),
     )  # fmt: skip
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
 
 
 def save_settings(s: Services, **changes: Any) -> AppSettings:

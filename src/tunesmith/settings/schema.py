@@ -35,6 +35,14 @@ class AppSettings:
         lambda: ("127.0.0.1", "localhost"), label="Allowed endpoint hosts",
         help="Hosts, one per line, that may be asked to generate or judge data. What is sent there leaves this computer.",
     )  # fmt: skip
+    ollama_url: str = setting(
+        "http://127.0.0.1:11434", label="Ollama address",
+        help="Where Ollama answers. Its host must be one of the allowed endpoint hosts.",
+    )  # fmt: skip
+    lmstudio_folder: str = setting(
+        "", kind="folder", label="LM Studio models folder",
+        help="Where LM Studio keeps its models. Empty: its standard folder.",
+    )  # fmt: skip
     quiet_hours: str = setting(
         "", label="Quiet hours",
         help="No run is started between these times of day, such as 09:00-18:00; runs that go on are left alone. Empty: none.",

@@ -1,12 +1,26 @@
-"""What a helper process may see of our environment: no tokens, no keys, no model hub; and whose session this is."""
+"""What a helper process may see of our environment: no tokens, no keys, no model hub; whose session this is, and our packages' versions."""
 
 from __future__ import annotations
 
 import getpass
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 
+PACKAGES = ("tunesmith", "mlx", "mlx-lm", "transformers", "streamlit", "plotly")
 _PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV", "USER", "TZ", "PYTHONPATH")
 _PASSED_PREFIXES = ("LC_", "MLX_", "OMP_", "OPENBLAS_", "CUDA_", "AGX_", "TUNESMITH_", "PYTHONHASHSEED")
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of what our results depend on, empty for a package that is not there."""
+    return {name: _version(name) for name in PACKAGES}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
 
 def user_name() -> str:

@@ -15,11 +15,10 @@ from mlx.utils import tree_flatten, tree_unflatten
 from tunesmith.errors import UserError
 from tunesmith.models.adapter_files import CONFIG, WEIGHTS, load_adapter_weights, save_folder, verify_folder
 from tunesmith.store.files import read_json
-from tunesmith.system.memory import disk_free_bytes
+from tunesmith.system.memory import require_space
 from tunesmith.training.progress import Progress, progress_of
 
 KEPT = 3
-RESERVE_BYTES = 50_000_000
 OPTIMIZER, STATE = "optimizer.safetensors", "state.json"
 
 
@@ -36,10 +35,7 @@ class Checkpoints:
     def require_space(self) -> None:
         """Refuse to go on when two checkpoints would not fit. Raises UserError `disk_nearly_full`."""
         arrays = [*self._weights().values(), *self._optimizer_state().values()]
-        needed = 2 * sum(array.nbytes for array in arrays) + RESERVE_BYTES
-        free = disk_free_bytes(self.run_dir)
-        if free < needed:
-            raise UserError("disk_nearly_full", folder=str(self.run_dir), free_bytes=free, needed_bytes=needed)
+        require_space(self.run_dir, 2 * sum(array.nbytes for array in arrays))
 
     def save(self, progress: Progress) -> None:
         """Write `checkpoints/step-N` and drop all but the last three. Raises UserError `disk_nearly_full`, `disk_full`."""

@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from tunesmith.inference.protocol import Delta
-from tunesmith.services.compare import AdapterChoice
+from tunesmith.services.adapters import AdapterInfo
 from tunesmith.ui.figures import show_count, show_number
 from tunesmith.ui.session import t
 
@@ -17,7 +17,7 @@ REDRAW_SECONDS = 0.05
 KEPT = 20
 
 
-def draw_answers(prompt: str, deltas: Iterator[Delta], choice: AdapterChoice) -> None:
+def draw_answers(prompt: str, deltas: Iterator[Delta], choice: AdapterInfo) -> None:
     """Draw both answers as they are written, then keep them in the session's history."""
     st.markdown(f"**{prompt}**")
     places = []

@@ -18,7 +18,7 @@ LOGO = Path(__file__).parent / "assets" / "logo.svg"
 
 PAGES = {
     "work": (("home", "home"), ("dataset", "table_rows"), ("training", "model_training"), ("compare", "compare")),
-    "library": (("experiments", "science"), ("fusion", "merge")),
+    "library": (("experiments", "science"), ("adapters", "extension"), ("fusion", "merge"), ("export", "output")),
     "system": (("settings", "settings"),),
 }
 

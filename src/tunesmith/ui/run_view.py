@@ -7,7 +7,7 @@ import dataclasses
 import streamlit as st
 
 from tunesmith.errors import UserError
-from tunesmith.services import experiments, runs, training
+from tunesmith.services import experiments, exports, runs, training
 from tunesmith.services.runs import RunSnapshot
 from tunesmith.ui.downloads import zip_files
 from tunesmith.ui.figures import show_bytes, show_count, show_duration, show_loss, show_number
@@ -165,6 +165,11 @@ def _draw_next_steps(state: RunSnapshot) -> None:
                     t("run.export"), lambda: zip_adapter(state.id), file_name=f"{state.id}-adapter.zip", icon=":material/download:",
                     mime="application/zip",
                 )  # fmt: skip
+                if st.button(t("adapters.export"), icon=":material/output:", help=t("run.export_help")):
+                    go_to("export", source=f"adapter:{state.id}")
+                made = len(exports.list_made(services(), state.id))
+                if made and st.button(t("run.exports", n=made), icon=":material/inventory_2:"):
+                    go_to("export", view="made", run=state.id)
             if state.status == "completed":
                 with st.popover(t("run.more"), icon=":material/fast_forward:"):
                     _draw_continue(state)

@@ -12,6 +12,7 @@ from tunesmith.jobs.generation import Generation
 from tunesmith.services import datasets, models, synthesis
 from tunesmith.system.endpoint import Endpoint
 from tunesmith.ui.dataset_view import draw_conversation
+from tunesmith.ui.dialogs import ask_delete
 from tunesmith.ui.figures import show_count, show_duration, show_time
 from tunesmith.ui.forms import draw_fields
 from tunesmith.ui.messages import describe, guarded, show_error, toast
@@ -146,11 +147,4 @@ def _draw_ended(found: Generation, finish: Finish) -> None:
 
 
 def _ask_delete(found: Generation) -> None:
-    @st.dialog(t("common.delete"))
-    def ask() -> None:
-        st.write(t("synthesis.delete_ask", count=show_count(found.accepted)))
-        if st.button(t("common.delete"), type="primary"):
-            synthesis.delete(services(), found.id)
-            st.rerun()
-
-    ask()
+    ask_delete(t("synthesis.delete_ask", count=show_count(found.accepted)), lambda: synthesis.delete(services(), found.id))

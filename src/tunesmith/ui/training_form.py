@@ -9,7 +9,7 @@ import streamlit as st
 from tunesmith.data.formats import POLICY
 from tunesmith.errors import UserError
 from tunesmith.i18n.catalog import field_words
-from tunesmith.services import datasets, experiments, models, training
+from tunesmith.services import compare, datasets, models, training
 from tunesmith.services.datasets import DatasetSummary
 from tunesmith.settings.files import from_mapping, to_yaml
 from tunesmith.training.config import LoraParameters, TrainConfig
@@ -63,7 +63,7 @@ def _options(method: str) -> Options:
     found = [m for m in models.list_models(services()) if m.problem is None]
     shown = {m.id: f"{m.id} ({m.parameters / 1e6:.1f} M, {show_bytes(m.size_bytes)})" for m in found}
     titles = {d.id: dataset_title(d) for d in datasets.list_datasets(services()) if method in d.methods and d.rows.get("train")}
-    adapters = run_titles([row for row in experiments.table(services()) if row.adapter])
+    adapters = run_titles(compare.variants(services()))
     return {
         "model": (list(shown), lambda model: shown.get(model, model)),
         "dataset": (list(titles), lambda data: titles.get(data, data)),

@@ -17,6 +17,7 @@ from tunesmith.fusion.conflicts import compare_module, remarks
 from tunesmith.fusion.deltas import inner
 from tunesmith.fusion.parity import DenseReference, HeldOut, held_out_losses, loss_with, prove_adapter, prove_model, read_held_out
 from tunesmith.jobs.job_kinds import Request
+from tunesmith.jobs.work.folders import add_to_manifest, proof_of
 from tunesmith.models.cards import model_card
 from tunesmith.models.fused_weights import fused_weights
 from tunesmith.models.saving import save_model_folder
@@ -59,6 +60,8 @@ def fuse(request: Request, report: Report) -> dict[str, Any]:
         likeness = prove_adapter(fusion, reference, factors)
         change = factors.get
     result["likeness"] = likeness.as_record()
+    if request["target"] == "model":
+        add_to_manifest(Path(result["path"]), proof=proof_of(likeness))
     if request.get("data_path"):
         held_out = HeldOut(Path(request["data_path"]))
         result["losses"] = held_out_losses(fusion, reference, change, held_out, report)
@@ -68,13 +71,14 @@ def fuse(request: Request, report: Report) -> dict[str, Any]:
 def _write_adapter(fusion: Fusion, request: Request, report: Report) -> dict[str, Any]:
     with threadpool_limits(1):
         made: FusedFactors = to_factors(fusion, lambda share: report("fusing", share))
+    least = min(made.kept, key=made.kept.__getitem__)
     store = AdapterStore(Path(request["data_dir"]))
     with store.staging() as folder:
         write_adapter(folder / "adapter", made.factors, fusion.base, request["lineage"], fusion.template())
         record = store.add(folder, request["name"], "fused", request["model"], fusion.base.path, request["lineage"])
     return {
         "adapter": record.id, "path": str(store.root / record.id / "adapter"), "rank": fusion.rank(), "kept": made.kept_in_all,
-        "least_kept": min(made.kept.items(), key=lambda item: item[1]), "factors": made.factors,
+        "least_kept": [least, made.kept[least]], "factors": made.factors,
     }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from tunesmith.export.quantized import measure_quantization, quantize_folder
 from tunesmith.inference.adapter_bank import AdapterBank
 from tunesmith.inference.proof import compare_logits, encode_prompts, prompt_logits
 from tunesmith.jobs.job_kinds import Request
+from tunesmith.jobs.work.folders import add_to_manifest, proof_of
 from tunesmith.models.adapter_files import read_template
 from tunesmith.models.cards import model_card
 from tunesmith.models.fused_weights import adapter_change, fused_weights
@@ -41,13 +43,30 @@ def fuse_into_base(request: Request, report: Report) -> dict[str, Any]:
     expected = prompt_logits(base.model, prompts)
     del bank, base
     likeness = compare_logits(expected, prompt_logits(load_model(target).model, prompts))
-    return {"model": target.name, "path": str(target), "likeness": likeness.as_record()}
+    proof = proof_of(likeness)
+    add_to_manifest(target, proof=proof)
+    return {"model": target.name, "path": str(target), "proof": proof}
 
 
 def quantize(request: Request, report: Report) -> dict[str, Any]:
     """Write a model in fewer bits, and measure what that cost. Raises UserError `model_…`, `setting_choice`, `disk_full`."""
     source, target = Path(request["model_path"]), Path(request["target_path"])
     card = model_card(request["name"], request["lineage"])
-    quantize_folder(source, target, from_mapping(QuantizeRules, request["rules"]), card, request["lineage"], report)
-    data = Path(request["data_path"]) if request.get("data_path") else None
-    return {"model": target.name, "path": str(target)} | asdict(measure_quantization(source, target, data, report))
+    rules, data = from_mapping(QuantizeRules, request["rules"]), Path(request["data_path"]) if request["data_path"] else None
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fused-") as folder:
+        if request["adapter_path"]:
+            source = _fused(source, Path(request["adapter_path"]), Path(folder) / "model", report)
+        quantize_folder(source, target, rules, card, request["lineage"], report)
+        measured = asdict(measure_quantization(source, target, data, report))
+    add_to_manifest(target, quantization=measured)
+    return {"model": target.name, "path": str(target)} | measured
+
+
+def _fused(source: Path, adapter: Path, target: Path, report: Report) -> Path:
+    """Write base + adapter for a while, to be quantised."""
+    weights = fused_weights(source, adapter_change(adapter, source))
+    template = read_template(adapter)
+    save_model_folder(
+        target, source, weights.config, weights.tensors(), "", {}, lambda share: report("fusing", share), weights.count, template
+    )  # fmt: skip
+    return target

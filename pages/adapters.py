@@ -1,0 +1,96 @@
+"""Adapters: every one there is; rename, tag, throw away, bring back, import; carry on to Compare, Fusion and Export."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import streamlit as st
+
+from tunesmith.services import adapters, models
+from tunesmith.services.adapters import AdapterInfo
+from tunesmith.ui.adapter_table import draw_adapters
+from tunesmith.ui.dialogs import ask_delete, ask_name
+from tunesmith.ui.frame import go_to, link_to, open_run
+from tunesmith.ui.job_view import draw_jobs
+from tunesmith.ui.messages import describe, guarded, toast
+from tunesmith.ui.session import services, t
+
+
+def draw_undo() -> None:
+    """Offer to bring back what was just thrown away."""
+    if trashed := st.session_state.get("adapter_trashed"):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.info(t("experiments.trashed", name=trashed.name), icon=":material/delete:")
+            if st.button(t("common.undo"), icon=":material/undo:"):
+                del st.session_state["adapter_trashed"]
+                adapters.restore(services(), trashed.id, of_run=bool(trashed.run_id))
+                toast(t("experiments.restored", name=trashed.name))
+                st.rerun()
+
+
+def trash(info: AdapterInfo) -> None:
+    """Throw an adapter away and remember it for the undo."""
+    adapters.trash(services(), info)
+    st.session_state["adapter_trashed"] = info
+
+
+def draw_actions(info: AdapterInfo) -> None:
+    """Draw what can be done with the selected adapter."""
+    if info.problem:
+        st.error(describe(info.problem), icon=":material/error:")
+    locked = services().read_only
+    with st.container(horizontal=True):
+        if st.button(t("run.compare"), type="primary", icon=":material/compare:", disabled=info.problem is not None):
+            go_to("compare", run=info.id)
+        if st.button(t("adapters.export"), icon=":material/output:", disabled=info.problem is not None):
+            go_to("export", source=f"adapter:{info.id}")
+        if info.run_id and st.button(t("adapters.open_run"), icon=":material/open_in_new:"):
+            open_run(info.run_id)
+        if st.button(t("common.rename"), icon=":material/edit:", disabled=locked):
+            ask_name(t("adapters.rename_label"), info.name, lambda name: adapters.rename(services(), info, name))
+        if st.button(t("common.delete"), icon=":material/delete:", disabled=locked):
+            ask_delete(t("adapters.trash_run" if info.run_id else "adapters.trash_ask", name=info.name), lambda: trash(info))
+    tags = st.multiselect(
+        t("adapters.tags"), info.tags, default=info.tags, accept_new_options=True, key=f"tags-{info.id}", help=t("adapters.tags_help"),
+        disabled=locked, placeholder=t("adapters.tags_placeholder"),
+    )  # fmt: skip
+    if tuple(tags) != info.tags:
+        adapters.set_tags(services(), info, tags)
+        st.rerun()
+
+
+def draw_import() -> None:
+    """Draw what is needed to bring an adapter, and begin."""
+    with st.expander(t("adapters.import"), icon=":material/upload:", expanded=not found):
+        st.caption(t("adapters.import_text"))
+        file = st.file_uploader(t("adapters.file"), type=["zip"], help=t("adapters.file_help"))
+        left, middle, right = st.columns(3)
+        path = left.text_input(t("adapters.path"), help=t("adapters.path_help"), disabled=file is not None)
+        usable = [model.id for model in models.list_models(services()) if model.problem is None]
+        model = middle.selectbox(t("adapters.model"), usable, help=t("adapters.model_help"))
+        name = right.text_input(t("adapters.name"), value=Path(file.name).stem if file else Path(path).name)
+        if st.button(t("adapters.import_now"), icon=":material/upload:", disabled=not (file or path.strip()) or services().read_only):
+            source = Path(path).expanduser()
+            if file:
+                source = Path(tempfile.mkdtemp(prefix="tunesmith-upload-")) / "adapter.zip"
+                source.write_bytes(file.getbuffer())
+            adapters.start_import(services(), source, name, str(model))
+            st.rerun()
+
+
+st.title(t("adapters.title"))
+st.write(t("adapters.intro"))
+draw_undo()
+found = adapters.list_adapters(services())
+if not found:
+    st.info(t("adapters.empty"), icon=":material/info:")
+    link_to("home", t("compare.to_home"))
+elif selected := draw_adapters(found):
+    with guarded():
+        draw_actions(selected)
+else:
+    st.caption(t("adapters.select"))
+with guarded():
+    draw_import()
+    draw_jobs(("import_adapter",), lambda job: st.success(t("adapters.imported", name=job.result["name"])), shown=3)

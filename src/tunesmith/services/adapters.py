@@ -1,0 +1,174 @@
+"""The registry of adapters: those that runs left, those that were brought or fused; one list for Compare, Fusion and Export."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tunesmith.errors import UserError
+from tunesmith.services import jobs
+from tunesmith.services.context import Services
+from tunesmith.services.models import find_model
+from tunesmith.store.adapters import AdapterRecord, AdapterStore
+from tunesmith.store.experiments import Experiment
+from tunesmith.store.files import read_json
+from tunesmith.store.labels import change_labels, read_labels, set_name
+
+LONGEST_TAG, MOST_TAGS = 40, 20
+
+
+@dataclass(frozen=True)
+class AdapterInfo:
+    """One adapter; `origin` is trained, imported or fused, `kind` lora, dora or full. `problem` tells why it cannot be used."""
+
+    id: str
+    name: str
+    origin: str
+    model: str
+    model_path: Path
+    path: Path
+    created_at: float
+    base_hash: str = ""
+    kind: str = ""
+    rank: int = 0
+    keys: tuple[str, ...] = ()
+    num_layers: int = 0
+    size_bytes: int = 0
+    method: str = ""
+    run_id: str = ""
+    data: str = ""
+    data_path: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    lineage: dict[str, Any] = field(default_factory=dict)
+    problem: UserError | None = None
+
+
+def list_adapters(s: Services) -> list[AdapterInfo]:
+    """Return all adapters, newest first; a broken one carries its problem."""
+    found = [_of_run(s, e) for e in s.store.all()[0] if s.store.folder(e.id).has_adapter()]
+    found += [_of_store(s, record) for record in AdapterStore(s.data_dir).all()]
+    return sorted(found, key=lambda info: info.created_at, reverse=True)
+
+
+def find_adapter(s: Services, adapter_id: str) -> AdapterInfo:
+    """Return one adapter by its id, a run's by the run's. Raises UserError `adapter_missing`, or its problem."""
+    try:
+        info = _of_run(s, s.store.get(adapter_id)) if _is_run(s, adapter_id) else _of_store(s, AdapterStore(s.data_dir).get(adapter_id))
+    except UserError as error:
+        raise UserError("adapter_missing", run=adapter_id) from error
+    if info.problem:
+        raise info.problem
+    return info
+
+
+def _is_run(s: Services, adapter_id: str) -> bool:
+    try:
+        return s.store.folder(adapter_id).has_adapter()
+    except UserError:
+        return False
+
+
+def _of_run(s: Services, experiment: Experiment) -> AdapterInfo:
+    folder = s.store.folder(experiment.id)
+    figures = ("loss_last", "best_val_loss", "reward_last", "steps")
+    metrics = {name: float(v) for name in figures if isinstance(v := experiment.summary.get(name), int | float)}
+    return _read(
+        folder.adapter, id=experiment.id, name=s.store.display_name(experiment), origin="trained", model=experiment.model,
+        model_path=Path(experiment.model_path), created_at=experiment.created_at, method=experiment.method, run_id=experiment.id,
+        data=experiment.data, data_path=experiment.data_path, metrics=metrics, tags=_tags(folder.path),
+    )  # fmt: skip
+
+
+def _of_store(s: Services, record: AdapterRecord) -> AdapterInfo:
+    folder = AdapterStore(s.data_dir).folder(record.id)
+    return _read(
+        folder / "adapter", id=record.id, name=record.name, origin=record.origin, model=record.model, model_path=Path(record.model_path),
+        created_at=record.created_at, tags=_tags(folder), lineage=record.lineage, method=str(record.lineage.get("method", "")),
+    )  # fmt: skip
+
+
+def _read(path: Path, **facts: Any) -> AdapterInfo:
+    """Add what the adapter's own files tell."""
+    try:
+        config = read_json(path / "adapter_config.json")
+        lora = config.get("lora_parameters") or {}
+        return AdapterInfo(
+            path=path, base_hash=str(config.get("base_model_hash", "")), kind=str(config.get("fine_tune_type", "lora")),
+            rank=int(lora.get("rank", 0)), keys=tuple(lora.get("keys") or ()), num_layers=int(config.get("num_layers", 0)),
+            size_bytes=(path / "adapters.safetensors").stat().st_size, **facts,
+        )  # fmt: skip
+    except (UserError, OSError, AttributeError, TypeError, ValueError):
+        return AdapterInfo(path=path, problem=UserError("adapter_broken", folder=str(path), file="adapter_config.json"), **facts)
+
+
+def _tags(folder: Path) -> tuple[str, ...]:
+    tags = read_labels(folder).get("tags")
+    return tuple(str(tag) for tag in tags) if isinstance(tags, list) else ()
+
+
+def why_not_together(adapters: Sequence[AdapterInfo]) -> UserError | None:
+    """Return why adapters cannot be fused, None when they can be: they need one base."""
+    first = adapters[0]
+    for other in adapters:
+        if other.problem:
+            return other.problem
+        if other.kind == "full":
+            return UserError("adapter_kind_unsupported", adapter=other.name, kind=other.kind)
+        same = other.base_hash == first.base_hash if other.base_hash and first.base_hash else other.model_path == first.model_path
+        if not same:
+            return UserError("adapters_of_two_bases", first=first.name, first_model=first.model, other=other.name, other_model=other.model)
+    return None
+
+
+def rename(s: Services, info: AdapterInfo, name: str) -> None:
+    """Give an adapter another name; a run's is the run's. Raises UserError `name_empty`, `name_too_long`, `server_read_only`."""
+    s.require_writable()
+    set_name(_labelled(s, info), name)
+
+
+def set_tags(s: Services, info: AdapterInfo, tags: Sequence[str]) -> None:
+    """Replace an adapter's tags. Raises UserError `tags_too_many`, `server_read_only`."""
+    s.require_writable()
+    kept = list(dict.fromkeys(" ".join(tag.split())[:LONGEST_TAG] for tag in tags if tag.strip()))
+    if len(kept) > MOST_TAGS:
+        raise UserError("tags_too_many", most=MOST_TAGS)
+    change_labels(_labelled(s, info), tags=kept)
+
+
+def _labelled(s: Services, info: AdapterInfo) -> Path:
+    return s.store.folder(info.run_id).path if info.run_id else AdapterStore(s.data_dir).folder(info.id)
+
+
+def trash(s: Services, info: AdapterInfo) -> None:
+    """Move an adapter to the trash; a run's goes with its run. Raises UserError `run_still_active`, `server_read_only`."""
+    s.require_writable()
+    if info.run_id:
+        s.store.trash(info.run_id)
+    else:
+        AdapterStore(s.data_dir).trash(info.id)
+
+
+def restore(s: Services, adapter_id: str, of_run: bool) -> None:
+    """Bring an adapter back from the trash. Raises UserError `adapter_unknown`, `run_unknown`, `server_read_only`."""
+    s.require_writable()
+    if of_run:
+        s.store.restore(adapter_id)
+    else:
+        AdapterStore(s.data_dir).restore(adapter_id)
+
+
+def start_import(s: Services, source: Path, name: str, model_id: str) -> str:
+    """Start to bring an adapter (a folder or a zip file, mlx-lm's or PEFT's) of a base; return the job's id.
+
+    Raises UserError `file_missing`, `name_empty`, `model_…`.
+    """
+    if not source.exists():
+        raise UserError("file_missing", file=str(source))
+    if not name.strip():
+        raise UserError("name_empty")
+    model = find_model(s, model_id)
+    request = {"path": str(source), "name": " ".join(name.split()), "model": model.id, "model_path": str(model.path)}
+    return jobs.start(s, "import_adapter", request)

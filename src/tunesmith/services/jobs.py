@@ -1,0 +1,58 @@
+"""Jobs beside training runs: start, follow, cancel, start again, forget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tunesmith.jobs import job as job_files
+from tunesmith.jobs.job import Job, JobFolders, read_job
+from tunesmith.services.context import Services
+from tunesmith.system.memory import require_space
+
+WORKER = "tunesmith.jobs.job_worker"
+
+
+def start(s: Services, kind: str, request: Mapping[str, Any], needed_bytes: int = 0, environment: Mapping[str, str] | None = None) -> str:
+    """Write a job down, start its worker with what it needs of our environment, and return its id; works beside an open app.
+
+    Raises UserError `disk_nearly_full`, `disk_full`.
+    """
+    require_space(s.data_dir, needed_bytes)
+    folders = _folders(s)
+    places = {"kind": kind, "data_dir": str(s.data_dir), "slot": str(s.store.locks / "accelerator.lock")}
+    job_id = folders.create({**request, **places})
+    job_files.launch(folders.folder(job_id), WORKER, environment)
+    return job_id
+
+
+def _folders(s: Services) -> JobFolders:
+    return JobFolders(s.data_dir / "jobs")
+
+
+def list_jobs(s: Services, *kinds: str) -> list[Job]:
+    """Return the jobs of these kinds (all without any), newest first."""
+    found = [read_job(folder) for folder in _folders(s).all()]
+    return [job for job in found if not kinds or job.kind in kinds]
+
+
+def find_job(s: Services, job_id: str) -> Job:
+    """Return one job. Raises UserError `job_unknown`."""
+    return read_job(_folders(s).folder(job_id))
+
+
+def cancel(s: Services, job_id: str) -> None:
+    """Ask a job to end; nothing half made stays. Raises UserError `job_unknown`."""
+    job_files.cancel(_folders(s).folder(job_id))
+
+
+def forget(s: Services, job_id: str) -> None:
+    """Delete what is known of an ended job; what it made stays. Raises UserError `job_unknown`, `job_running`."""
+    _folders(s).delete(job_id)
+
+
+def log_tail(s: Services, job_id: str, lines: int = 40) -> list[str]:
+    """Return the last lines of a job's log. Raises UserError `job_unknown`."""
+    path: Path = _folders(s).folder(job_id) / job_files.LOG
+    return path.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:] if path.exists() else []

@@ -1,0 +1,71 @@
+"""Jobs beside training runs on a page: how far each is, what it made, what went wrong. Knows no kind of job."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from tunesmith.jobs.job import Job
+from tunesmith.services import jobs
+from tunesmith.ui.figures import show_duration, show_time
+from tunesmith.ui.messages import guarded, show_error
+from tunesmith.ui.session import services, t
+
+SHOWN = 8
+ICONS = {"completed": "check_circle", "failed": "error", "cancelled": "cancel", "stopped": "report"}
+
+
+def draw_jobs(kinds: tuple[str, ...], draw_result: Callable[[Job], None], shown: int = SHOWN) -> None:
+    """Draw the newest jobs of these kinds; a running one renews itself, an ended one shows its result."""
+    found = jobs.list_jobs(services(), *kinds)[:shown]
+    for number, job in enumerate(found):
+        with st.container(border=True):
+            if not job.ended:
+                _draw_running(job.id)
+            else:
+                _draw_ended(job, draw_result, expanded=number == 0)
+
+
+@st.fragment(run_every=0.7)
+def _draw_running(job_id: str) -> None:
+    with guarded():
+        job = jobs.find_job(services(), job_id)
+        if job.ended:
+            st.rerun()
+        line, action = st.columns([5, 1], vertical_alignment="center")
+        with line:
+            words = t(f"phase.{job.phase}") if job.phase else t("phase.starting")
+            if job.seconds_left is not None and job.seconds > 2:
+                words = f"{words} · {t('common.time_left', time=show_duration(job.seconds_left))}"
+            st.markdown(f"**{t(f'job.{job.kind}')}** · {title_of(job)}")
+            st.progress(min(1.0, job.share), text=words)
+        if action.button(t("common.cancel"), key=f"cancel-{job.id}", icon=":material/close:"):
+            jobs.cancel(services(), job.id)
+
+
+def _draw_ended(job: Job, draw_result: Callable[[Job], None], expanded: bool) -> None:
+    icon = f":material/{ICONS.get(job.status, 'help')}:"
+    heading = f"{t(f'job.{job.kind}')} · {title_of(job)} · {t(f'job_status.{job.status}')} · {show_time(job.created_at)}"
+    with st.expander(heading, expanded=expanded and job.status != "cancelled", icon=icon):
+        with guarded():
+            if job.error:
+                show_error(job.error)
+            if job.status == "stopped":
+                st.warning(t("job.died"), icon=":material/report:")
+            if job.status == "completed":
+                draw_result(job)
+        with st.container(horizontal=True):
+            if job.status in {"failed", "stopped"}:
+                with st.popover(t("run.log"), icon=":material/notes:"):
+                    st.code("\n".join(jobs.log_tail(services(), job.id)) or t("run.no_log"), language=None)
+            if st.button(t("job.forget"), key=f"forget-{job.id}", icon=":material/close:", help=t("job.forget_help")):
+                jobs.forget(services(), job.id)
+                st.rerun()
+
+
+def title_of(job: Job) -> str:
+    """Return what a job is about."""
+    if names := [str(each["name"]) for each in job.request.get("adapters", ())]:
+        return str(job.request.get("name") or " + ".join(names))
+    return str(job.request.get("name") or job.request.get("repository") or "")

@@ -1,0 +1,56 @@
+"""Adapters that no run made: taken over as a whole, named apart, thrown away and brought back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.adapters import add_adapter
+from tunesmith.errors import UserError
+from tunesmith.store.adapters import AdapterStore
+from tunesmith.store.labels import change_labels, set_name
+
+
+def test_equal_names_get_ids_of_their_own(tmp_path: Path) -> None:
+    first, second = add_adapter(tmp_path, "会社 facts!"), add_adapter(tmp_path, "会社 facts!")
+    assert (first.id, second.id) == ("会社-facts", "会社-facts-2")
+    assert [record.id for record in AdapterStore(tmp_path).all()] == [second.id, first.id]
+
+
+def test_trash_and_back(tmp_path: Path) -> None:
+    store, record = AdapterStore(tmp_path), add_adapter(tmp_path, "one")
+    store.trash(record.id)
+    assert store.all() == []
+    with pytest.raises(UserError, match="adapter_unknown"):
+        store.get(record.id)
+    store.restore(record.id)
+    assert store.get(record.id) == record
+
+
+def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
+    store = AdapterStore(tmp_path)
+    with pytest.raises(UserError, match="disk_full"), store.staging() as folder:
+        (folder / "adapter").mkdir()
+        raise OSError(28, "No space left on device")
+    assert [path.name for path in store.root.iterdir()] == [".trash"]
+
+
+def test_a_broken_record_hides_no_other(tmp_path: Path) -> None:
+    store, good, bad = AdapterStore(tmp_path), add_adapter(tmp_path, "good"), add_adapter(tmp_path, "bad")
+    (store.folder(bad.id) / "record.json").write_text("{")
+    assert [record.id for record in store.all()] == [good.id]
+
+
+def test_labels_keep_what_else_was_said(tmp_path: Path) -> None:
+    store, record = AdapterStore(tmp_path), add_adapter(tmp_path, "one")
+    change_labels(store.folder(record.id), tags=["a"])
+    set_name(store.folder(record.id), "  another \n name ")
+    assert store.get(record.id).name == "another name"
+    assert (store.folder(record.id) / "labels.json").read_text().count("tags") == 1
+
+
+@pytest.mark.parametrize("name", ["../x", "", ".trash", "a/b"])
+def test_ids_lead_nowhere_else(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError):
+        AdapterStore(tmp_path).folder(name)
