@@ -55,9 +55,11 @@ def draw_start(chosen: list[AdapterInfo], rules: FusionRules) -> None:
     ) or "adapter"  # fmt: skip
     suggested = " + ".join(info.name for info in chosen)[:80]
     name = middle.text_input(t("fusion.name"), value=suggested, key=f"fusion-name-{'-'.join(i.id for i in chosen)}", max_chars=200)
+    own = [""] + [info.data.partition("@")[0] for info in chosen if info.data.partition("@")[0] in titles]
     data = right.selectbox(
-        t("fusion.data"), ["", *titles], format_func=lambda d: titles.get(d, t("fusion.no_data")), help=t("fusion.data_help")
-    )
+        t("fusion.data"), ["", *titles], index=["", *titles].index(own[-1]), format_func=lambda d: titles.get(d, t("fusion.no_data")),
+        help=t("fusion.data_help"), key=f"fusion-data-{'-'.join(i.id for i in chosen)}",
+    )  # fmt: skip
     ready = is_ready(chosen, rules) and not services().read_only
     ids = [info.id for info in chosen]
     with st.container(horizontal=True):

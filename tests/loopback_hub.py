@@ -1,7 +1,12 @@
-"""A hub on loopback that serves real files by the routes that huggingface_hub asks: description, HEAD and GET of each file."""
+"""A hub on loopback by the routes that huggingface_hub asks: data sets and models described and served, models made and uploaded to.
+
+What is uploaded is checked as the hub does: a large file against its hash, a commit against what was sent, a token against who may write.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import threading
 from collections.abc import Iterator
@@ -28,15 +33,29 @@ class Repository:
 
 @dataclass
 class LoopbackHub:
-    """What is served, by name, and what was asked: (method, path, authorization)."""
+    """What is served, by name, and what was asked: (method, path, authorization).
+
+    `writers` and `readers` are tokens that may write models and that may not; `objects` are large files sent, by hash; `lost` are names
+    that the hub forgets when it takes a commit; files of more than `part_bytes` are asked for in parts.
+    """
 
     address: str
     repositories: dict[str, Repository] = field(default_factory=dict)
     asked: list[tuple[str, str, str]] = field(default_factory=list)
+    models: dict[str, Repository] = field(default_factory=dict)
+    private: set[str] = field(default_factory=set)
+    writers: set[str] = field(default_factory=set)
+    readers: set[str] = field(default_factory=set)
+    objects: dict[str, bytes] = field(default_factory=dict)
+    lost: set[str] = field(default_factory=set)
+    part_bytes: int = 1 << 30
+    parts: dict[str, bytes] = field(default_factory=dict)
 
-    def answer(self, path: str) -> Answer:
+    def answer(self, path: str, token: str = "") -> Answer:
         """Return status, body and headers, as the hub's own routes do."""
         parts = path.strip("/").split("/")
+        if parts[:2] == ["api", "models"] or parts[2:4] == ["resolve", COMMIT]:
+            return self._model(parts, token)
         if parts[:2] == ["api", "datasets"]:
             return self._about("/".join(parts[2:4]))
         found = self.repositories["/".join(parts[1:3])]
@@ -45,7 +64,7 @@ class LoopbackHub:
             return 404, b"", {"X-Error-Code": "EntryNotFound"}
         if found.file:
             return found.file[0], b"", found.file[1]
-        return 200, found.files[name], {"X-Repo-Commit": COMMIT, "ETag": f'"{"a" * 40}"'}
+        return _served(found.files[name])
 
     def _about(self, name: str) -> Answer:
         found = self.repositories.get(name)
@@ -57,6 +76,122 @@ class LoopbackHub:
         about = {"id": name, "sha": COMMIT, "siblings": files, "cardData": found.card, "tags": [], "private": False, "downloads": 0}
         return 200, json.dumps(about).encode(), {"Content-Type": "application/json"}
 
+    def _model(self, parts: list[str], token: str) -> Answer:
+        """Describe a model, list its files, or serve one; a private one only to those who may write it."""
+        name = "/".join(parts[2:4] if parts[0] == "api" else parts[:2])
+        found = self.models.get(name)
+        if not found or (name in self.private and token not in self.writers):
+            return 401, b"{}", {"X-Error-Code": "RepoNotFound"}
+        if parts[0] != "api":
+            file = "/".join(parts[4:])
+            return _served(found.files[file]) if file in found.files else (404, b"", {"X-Error-Code": "EntryNotFound"})
+        if "tree" in parts:
+            tree = [
+                {"type": "file", "path": file, "size": len(content), "oid": _git_hash(content)} for file, content in found.files.items()
+            ]
+            return _json(200, tree)
+        files = [{"rfilename": file, "size": len(content)} for file, content in found.files.items()]
+        about = {"id": name, "sha": COMMIT, "siblings": files, "tags": [], "private": name in self.private, "downloads": 0}
+        return _json(200, about)
+
+    def take(self, path: str, token: str, body: bytes) -> Answer:
+        """Take what is posted or put."""
+        parts = path.strip("/").split("/")
+        if parts[0] == "lfs":
+            return self._take_object(parts, body)
+        if parts == ["api", "validate-yaml"]:
+            return _json(200, {"errors": [], "warnings": []})
+        if token not in self.writers:
+            return (
+                _json(403, {"error": "This token may not write."})
+                if token in self.readers
+                else _json(401, {"error": "Invalid credentials"})
+            )
+        if parts == ["api", "repos", "create"]:
+            return self._make(json.loads(body))
+        if parts[-1] == "batch":
+            return self._batch(json.loads(body))
+        name = "/".join(parts[2:4])
+        found = self.models.get(name)
+        if not found:
+            return 404, b"{}", {"X-Error-Code": "RepoNotFound"}
+        return self._plan(found, json.loads(body)) if parts[4] == "preupload" else self._commit(name, found, body)
+
+    def _make(self, wanted: dict[str, Any]) -> Answer:
+        name = f"{wanted['organization']}/{wanted['name']}"
+        address = {"url": f"{self.address}/{name}"}
+        if name in self.models:
+            return _json(409, address | {"error": "You already created this model repo"})
+        self.models[name] = Repository({})
+        if wanted.get("visibility") == "private" or wanted.get("private"):
+            self.private.add(name)
+        return _json(200, address)
+
+    def _plan(self, found: Repository, wanted: dict[str, Any]) -> Answer:
+        """Say which files are large, and what there is already."""
+        files = []
+        for file in wanted["files"]:
+            large = file["path"].endswith((".safetensors", ".gguf")) or file["size"] > 10_000_000
+            present = found.files.get(file["path"])
+            oid = None if present is None else hashlib.sha256(present).hexdigest() if large else _git_hash(present)
+            files.append({"path": file["path"], "uploadMode": "lfs" if large else "regular", "shouldIgnore": False, "oid": oid})
+        return _json(200, {"files": files})
+
+    def _batch(self, wanted: dict[str, Any]) -> Answer:
+        objects = []
+        for item in wanted["objects"]:
+            href = f"{self.address}/lfs/{item['oid']}"
+            upload: dict[str, Any] = {"href": href}
+            if item["size"] > self.part_bytes:
+                count = -(-item["size"] // self.part_bytes)
+                places = {f"{number:05d}": f"{href}/part/{number}" for number in range(1, count + 1)}
+                upload = {"href": f"{href}/complete", "header": {"chunk_size": str(self.part_bytes), **places}}
+            actions = {"actions": {"upload": upload, "verify": {"href": f"{href}/verify"}}}
+            objects.append(item | ({} if item["oid"] in self.objects else actions))
+        return _json(200, {"transfer": "basic", "objects": objects})
+
+    def _take_object(self, parts: list[str], body: bytes) -> Answer:
+        oid = parts[1]
+        if parts[-1] == "verify":
+            told = json.loads(body)
+            return _json(200 if len(self.objects.get(oid, b"")) == told["size"] else 404, {})
+        if "part" in parts:
+            self.parts[_git_hash(body)] = body
+            return 200, b"", {"ETag": _git_hash(body)}
+        if parts[-1] == "complete":
+            body = b"".join(self.parts[part["etag"]] for part in json.loads(body)["parts"])
+        if hashlib.sha256(body).hexdigest() != oid:
+            return _json(400, {"error": "hash mismatch"})
+        self.objects[oid] = body
+        return _json(200, {})
+
+    def _commit(self, name: str, found: Repository, body: bytes) -> Answer:
+        """Take a commit whole or not at all."""
+        files: dict[str, bytes] = {}
+        for line in body.splitlines():
+            entry = json.loads(line)
+            value = entry["value"]
+            if entry["key"] == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            elif entry["key"] == "lfsFile":
+                if value["oid"] not in self.objects:
+                    return _json(400, {"error": f"no object {value['oid']}"})
+                files[value["path"]] = self.objects[value["oid"]]
+        found.files |= {file: content for file, content in files.items() if file not in self.lost}
+        return _json(200, {"commitUrl": f"{self.address}/{name}/commit/{COMMIT}", "commitOid": COMMIT, "pullRequestUrl": None})
+
+
+def _served(content: bytes) -> Answer:
+    return 200, content, {"X-Repo-Commit": COMMIT, "ETag": f'"{_git_hash(content)}"'}
+
+
+def _git_hash(content: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def _json(status: int, record: Any) -> Answer:
+    return status, json.dumps(record).encode(), {"Content-Type": "application/json"}
+
 
 @contextmanager
 def serve_hub() -> Iterator[LoopbackHub]:
@@ -64,17 +199,29 @@ def serve_hub() -> Iterator[LoopbackHub]:
 
     class Route(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            path, token = self.ask()
+            self.send(*hub.answer(path, token))
+
+        def do_POST(self) -> None:
+            path, token = self.ask()
+            self.send(*hub.take(path, token, self.rfile.read(int(self.headers["Content-Length"]))))
+
+        def ask(self) -> tuple[str, str]:
             path = unquote(urlparse(self.path).path)
-            hub.asked.append((self.command, path, self.headers.get("authorization", "")))
-            status, body, headers = hub.answer(path)
+            authorization = self.headers.get("authorization", "")
+            hub.asked.append((self.command, path, authorization))
+            return path, authorization.removeprefix("Bearer ")
+
+        def send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
             self.send_response(status)
             for name, value in (headers | {"Content-Length": str(len(body))}).items():
                 self.send_header(name, value)
             self.end_headers()
-            if self.command == "GET":
+            if self.command != "HEAD":
                 self.wfile.write(body)
 
         do_HEAD = do_GET
+        do_PUT = do_POST
 
         def log_message(self, *_: object) -> None:
             pass

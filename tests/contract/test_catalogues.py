@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from tunesmith.data.synthesis import SynthesisRules
+from tunesmith.export.config import GgufRules, OllamaRules, QuantizeRules
+from tunesmith.fusion.config import FusionRules
 from tunesmith.i18n.catalog import LANGUAGES, field_words, load_catalogue, t
 from tunesmith.inference.sampling import Sampling
 from tunesmith.settings.schema import AppSettings
@@ -25,9 +27,10 @@ SOURCES = sorted([*(ROOT / "src/tunesmith").rglob("*.py"), *(ROOT / "pages").glo
 OTHERS = [lang for lang in LANGUAGES if lang != "en"]
 FORMS = (
     TrainConfig, LoraParameters, PolicyParameters, PreferenceParameters, AppSettings, Sampling, SynthesisRules, *REWARDS.values(),
+    FusionRules, QuantizeRules, GgufRules, OllamaRules,
 )  # fmt: skip
 PROPER_NAMES = {
-    "ChatML", "Alpaca", "Llama 2", "Llama 3", "Qwen", "Gemma", "Mistral", "Phi", "JSON", "CSV", "TSV", "Parquet", "Excel", "Markdown",
+    "ChatML", "Alpaca", "Llama 2", "Llama 3", "Qwen", "Gemma", "Mistral", "Phi", "JSON", "CSV", "TSV", "Parquet", "Excel", "Markdown", "GGUF", "LM Studio", "Ollama", "Modelfile", "SLERP", "NuSLERP", "TIES", "DELLA", "Breadcrumbs",
 }  # fmt: skip
 JAPANESE = re.compile(r"[぀-ヿ一-鿿]")
 

@@ -10,7 +10,10 @@ from typing import Any
 import orjson
 import pytest
 
+from tunesmith.jobs.job import Job
 from tunesmith.jobs.supervisor import Supervisor
+from tunesmith.services import context, jobs
+from tunesmith.services.context import Services
 from tunesmith.settings.files import to_yaml
 from tunesmith.store.experiments import Experiment, ExperimentStore
 from tunesmith.system.paths import DEMO_MODEL
@@ -68,3 +71,24 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "did not happen in time"
         time.sleep(0.05)
+
+
+@pytest.fixture
+def services(data_dir: Path) -> Iterator[Services]:
+    opened = context.build_services()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def finish(services: Services) -> Callable[[str], Job]:
+    def wait(job_id: str) -> Job:
+        wait_for(lambda: jobs.find_job(services, job_id).ended, 120)
+        return jobs.find_job(services, job_id)
+
+    return wait
+
+
+def done(job: Job) -> dict[str, Any]:
+    assert job.status == "completed", (job.status, job.error)
+    return job.result

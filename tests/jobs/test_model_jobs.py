@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import psutil
@@ -14,12 +12,12 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from tests.adapters import add_adapter
-from tests.jobs.conftest import wait_for
+from tests.jobs.conftest import done, wait_for
 from tunesmith.errors import UserError
 from tunesmith.export.config import QuantizeRules
 from tunesmith.fusion.config import FusionRules
 from tunesmith.jobs.job import LOCK, Job
-from tunesmith.services import adapters, context, exports, fusion, jobs, models
+from tunesmith.services import adapters, exports, fusion, jobs, models
 from tunesmith.services.context import Services
 from tunesmith.store.adapters import AdapterStore
 from tunesmith.store.locks import ProcessLock
@@ -28,29 +26,8 @@ EQUAL = FusionRules(weights=(0.5, 0.5))
 
 
 @pytest.fixture
-def services(data_dir: Path) -> Iterator[Services]:
-    opened = context.build_services()
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def pair(services: Services) -> list[str]:
     return [add_adapter(services.data_dir, f"adapter {n}", seed=n).id for n in (1, 2)]
-
-
-@pytest.fixture
-def finish(services: Services) -> Callable[[str], Job]:
-    def wait(job_id: str) -> Job:
-        wait_for(lambda: jobs.find_job(services, job_id).ended, 120)
-        return jobs.find_job(services, job_id)
-
-    return wait
-
-
-def done(job: Job) -> dict[str, Any]:
-    assert job.status == "completed", (job.status, job.error)
-    return job.result
 
 
 def test_the_map_tells_each_module(services: Services, pair: list[str], finish: Callable[[str], Job]) -> None:

@@ -5,6 +5,7 @@ Weights are read, packed and written one after the other.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,14 +15,14 @@ from typing import Any
 import mlx.core as mx
 from mlx.utils import tree_flatten
 from mlx_lm.convert import mixed_quant_predicate_builder
-from mlx_lm.generate import stream_generate
+from mlx_lm.generate import generate_step
 from mlx_lm.utils import dequantize_model, quantize_model
 
 from tunesmith.errors import UserError
 from tunesmith.export.config import FIXED_SHAPES, QuantizeRules
 from tunesmith.inference.likelihood import mean_loss, read_rows
 from tunesmith.inference.proof import compare_logits, encode_prompts, prompt_logits
-from tunesmith.models.loading import load_model
+from tunesmith.models.loading import LoadedModel, load_model
 from tunesmith.models.saving import save_model_folder
 from tunesmith.models.weights import open_lazily
 from tunesmith.system.progress import Report
@@ -32,7 +33,7 @@ MOST_ROWS, LONGEST_TOKENS = 200, 1024
 
 
 def check_quantize_rules(rules: QuantizeRules) -> None:
-    """Refuse bits and groups that mlx has not. Raises UserError `setting_choice`."""
+    """Refuse bits, groups and recipes that mlx has not. Raises UserError `setting_choice`, `recipe_needs_affine`."""
     if rules.mode == "affine" and rules.bits not in AFFINE_BITS:
         raise UserError("setting_choice", field="bits", value=rules.bits, choices=", ".join(map(str, AFFINE_BITS)))
     if rules.mode == "affine" and rules.group_size not in AFFINE_GROUPS:
@@ -44,19 +45,18 @@ def check_quantize_rules(rules: QuantizeRules) -> None:
 def quantize_folder(source: Path, target: Path, rules: QuantizeRules, card: str, manifest: Mapping[str, Any], report: Report) -> None:
     """Write a quantised copy of a model folder; a quantised one is made dense first.
 
-    Raises UserError `setting_choice`, `model_cannot_be_quantized`, `target_exists`, `disk_full`, `model_…`.
+    Raises UserError `setting_choice`, `recipe_needs_affine`, `recipe_needs_known_layers`, `model_cannot_be_quantized`, `target_exists`,
+    `disk_full`, `model_…`.
     """
     check_quantize_rules(rules)
     model, config = open_lazily(source)
     model = dequantize_model(model)
     config = {name: value for name, value in config.items() if name not in {"quantization", "quantization_config"}}
-    group_size, bits = FIXED_SHAPES.get(rules.mode, (rules.group_size, rules.bits))
-    predicate = None if rules.recipe == "none" else mixed_quant_predicate_builder(rules.recipe, model, group_size)
     before = len(tree_flatten(model.parameters()))
-    model, config = quantize_model(model, config, group_size, bits, rules.mode, quant_predicate=predicate)
+    model, config = _quantize(model, config, rules)
     flat = dict(tree_flatten(model.parameters()))
     if len(flat) == before:
-        raise UserError("model_cannot_be_quantized", kind=rules.mode, group_size=group_size)
+        raise UserError("model_cannot_be_quantized", kind=rules.mode, group_size=config["quantization"]["group_size"])
     count = len(flat)
     model = None  # its arrays must be ours alone, to be given back one by one
 
@@ -65,6 +65,17 @@ def quantize_folder(source: Path, target: Path, rules: QuantizeRules, card: str,
             yield name, flat.pop(name)
 
     save_model_folder(target, source, config, tensors(), card, manifest, lambda share: report("quantizing", share), count)
+
+
+def _quantize(model: Any, config: dict[str, Any], rules: QuantizeRules) -> tuple[Any, dict[str, Any]]:
+    group_size, bits = FIXED_SHAPES.get(rules.mode, (rules.group_size, rules.bits))
+    if rules.recipe == "none":
+        return tuple(quantize_model(model, config, group_size, bits, rules.mode))
+    try:
+        predicate = mixed_quant_predicate_builder(rules.recipe, model, group_size)
+    except ValueError as error:  # it looks for layers by Llama's names
+        raise UserError("recipe_needs_known_layers", recipe=rules.recipe, model_type=config["model_type"]) from error
+    return tuple(quantize_model(model, config, group_size, bits, rules.mode, quant_predicate=predicate))
 
 
 @dataclass(frozen=True)
@@ -101,10 +112,16 @@ def _measure(path: Path, data: Path | None) -> dict[str, Any]:
     found: dict[str, Any] = {"logits": prompt_logits(base.model, prompts), "perplexity": None}
     if data:
         rows = read_rows(data, "valid", base.tokenizer, MOST_ROWS, LONGEST_TOKENS)
-        found["perplexity"] = float(mx.exp(mx.array(mean_loss(base.model, rows).loss)))
+        found["perplexity"] = math.exp(mean_loss(base.model, rows).loss)
     found["bytes"] = sum(file.stat().st_size for file in path.glob("*.safetensors"))
-    began, tokens = time.perf_counter(), 0
-    for _ in stream_generate(base.model, base.tokenizer, prompts[0], max_tokens=SPEED_TOKENS):
-        tokens += 1
-    found["speed"] = tokens / (time.perf_counter() - began)
+    found["speed"] = _tokens_per_second(base, prompts[0])
     return found
+
+
+def _tokens_per_second(base: LoadedModel, prompt: list[int]) -> float:
+    """Return how fast tokens follow one another, reading the prompt not counted; no end-of-text token ends it early."""
+    steps = generate_step(mx.array(prompt), base.model, max_tokens=SPEED_TOKENS)
+    next(steps)
+    began = time.perf_counter()
+    tokens = sum(1 for _ in steps)
+    return tokens / (time.perf_counter() - began)

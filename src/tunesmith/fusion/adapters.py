@@ -11,7 +11,7 @@ import mlx.core as mx
 import numpy as np
 
 from tunesmith.errors import UserError
-from tunesmith.fusion.deltas import Array, Delta, Dense, LowRank
+from tunesmith.fusion.deltas import Array, Delta, LowRank, rescale_rows
 from tunesmith.fusion.layered import layer_of, short_name
 from tunesmith.models.adapter_files import (
     CONFIG,
@@ -39,18 +39,12 @@ class AdapterFactors:
     template: str | None
 
     def delta(self, module: str, base: BaseWeights) -> Delta | None:
-        """Return what the adapter adds to a module, None when it leaves it alone; DoRA's is computed from the base's weight."""
+        """Return what the adapter adds to a module, None when it leaves it alone; DoRA's comes from the base's weight."""
         arrays = self.modules.get(module)
         if arrays is None:
             return None
         factors = LowRank(arrays["lora_a"], arrays["lora_b"], self.scale)
-        if self.kind != "dora":
-            return factors
-        weight = base.read(module)
-        turned = weight + (factors.b.T * np.float32(self.scale)) @ factors.a.T
-        turned *= (arrays["m"] / np.linalg.norm(turned, axis=1))[:, None]
-        turned -= weight
-        return Dense(turned)
+        return factors if self.kind == "lora" else rescale_rows(base.read(module), factors, arrays["m"])
 
     @property
     def rank(self) -> int:
@@ -65,9 +59,11 @@ def read_factors(folder: Path, name: str, base: BaseWeights, base_hash: str) -> 
     `adapter_not_finite`, `adapter_rank_zero`, `adapter_of_experts`, `adapter_does_not_fit`.
     """
     config = read_adapter_config(folder, base.path, base_hash)
-    kind = str(config.get("fine_tune_type", "lora"))
+    kind, scale = str(config.get("fine_tune_type", "lora")), config["lora_parameters"].get("scale", 20.0)
     if kind not in LEAVES:
         raise UserError("adapter_kind_unsupported", adapter=name, kind=kind)
+    if not isinstance(scale, int | float) or not np.isfinite(scale):
+        raise UserError("adapter_broken", folder=str(folder), file=CONFIG)
     modules: dict[str, dict[str, Array]] = {}
     for key, array in load_adapter_weights(folder).items():
         module, _, leaf = key.rpartition(".")
@@ -77,10 +73,10 @@ def read_factors(folder: Path, name: str, base: BaseWeights, base_hash: str) -> 
             raise UserError("adapter_of_experts", adapter=name, module=module)
         modules.setdefault(module, {})[leaf] = np.array(array.astype(mx.float32))
     if not modules:
-        raise UserError("adapter_broken", folder=str(folder), file=CONFIG)
+        raise UserError("adapter_broken", folder=str(folder), file=WEIGHTS)
     for module, arrays in modules.items():
         _check_module(name, module, arrays, kind, base.shape(module))
-    return AdapterFactors(name, kind, float(config["lora_parameters"].get("scale", 20.0)), modules, read_template(folder))
+    return AdapterFactors(name, kind, float(scale), modules, read_template(folder))
 
 
 def _check_module(name: str, module: str, arrays: Mapping[str, Array], kind: str, shape: tuple[int, int] | None) -> None:
@@ -88,11 +84,14 @@ def _check_module(name: str, module: str, arrays: Mapping[str, Array], kind: str
         raise UserError("adapter_unknown_keys", adapter=name, key=module)
     if not all(np.isfinite(array).all() for array in arrays.values()):
         raise UserError("adapter_not_finite", adapter=name, module=module)
-    a, b = arrays["lora_a"], arrays["lora_b"]
-    if not a.shape[1]:
+    rank = arrays["lora_a"].shape[-1]
+    if not rank:
         raise UserError("adapter_rank_zero", adapter=name, module=module)
-    if shape is None or a.shape[0] != shape[1] or b.shape != (a.shape[1], shape[0]) or arrays.get("m", b[0]).shape != (shape[0],):
-        raise UserError("adapter_does_not_fit", adapter=name, module=module, adapter_shape=f"{b.shape[-1]} × {a.shape[0]}", model=shape)
+    out, columns = shape or (0, 0)
+    fitting = {"lora_a": (columns, rank), "lora_b": (rank, out), "m": (out,)}
+    if any(array.shape != fitting[leaf] for leaf, array in arrays.items()):
+        found = " × ".join(map(str, (arrays["lora_b"].shape[-1], arrays["lora_a"].shape[0])))
+        raise UserError("adapter_does_not_fit", adapter=name, module=module, found=found, wanted=f"{out} × {columns}" if shape else "–")
 
 
 def all_modules(adapters: Sequence[AdapterFactors]) -> list[str]:

@@ -32,16 +32,18 @@ def weighted_sum(_: Array, weights: Array) -> Array:
 
 
 def slerp(products: Array, weights: Array) -> Array:
-    """Return the point at t = w₂ / (w₁ + w₂) of the great circle between two deltas (Shoemake, 1985); a straight line where it has none."""
+    """Return the point at t = w₂ / (w₁ + w₂) of the great circle between two deltas (Shoemake, 1985); a straight line where it has none.
+
+    Of products [..., 2, 2], such as those of each row, as many points [..., 2].
+    """
     t = float(weighted_mean(products, weights)[1])
-    lengths = np.sqrt(np.diag(products))
-    if not lengths.all():
-        return np.array([1 - t, t])
-    cosine = float(np.clip(products[0, 1] / (lengths[0] * lengths[1]), -1, 1))
-    if abs(cosine) > PARALLEL:
-        return np.array([1 - t, t])
-    angle = np.arccos(cosine)
-    return np.array([np.sin((1 - t) * angle) / np.sin(angle), np.sin(t * angle) / np.sin(angle)])
+    lengths = np.sqrt(np.diagonal(products, axis1=-2, axis2=-1))
+    both = lengths.prod(axis=-1)
+    cosine = np.divide(products[..., 0, 1], both, out=np.ones_like(both), where=both > 0)
+    straight = np.abs(cosine) > PARALLEL
+    angle = np.arccos(np.where(straight, 0.0, cosine))[..., None]
+    shares = np.array([1 - t, t])
+    return np.where(straight[..., None], shares, np.sin(shares * angle) / np.sin(angle))
 
 
 def karcher_mean(products: Array, weights: Array) -> Array:
@@ -51,7 +53,7 @@ def karcher_mean(products: Array, weights: Array) -> Array:
     if not there.any():
         return np.zeros(len(weights))
     shares = weighted_mean(products, np.where(there, weights, 0.0))
-    units = np.diag(np.divide(1.0, lengths, out=np.zeros_like(lengths), where=there))  # each direction as coefficients of the deltas
+    units = np.diag(np.divide(1.0, lengths, out=np.zeros_like(lengths), where=there))  # each direction as coefficients
 
     def length(x: Array) -> float:
         return float(np.sqrt(max(float(x @ products @ x), 0.0)))
@@ -76,11 +78,15 @@ def karcher_mean(products: Array, weights: Array) -> Array:
 
 
 def model_stock(products: Array, _: Array) -> Array:
-    """Return the mean of the deltas, shortened by how much they disagree (Jang et al., arXiv 2403.19522, eq. 6); weights have no place."""
-    k = len(products)
+    """Return the mean of the deltas, shortened by how much they disagree (Jang et al., arXiv 2403.19522, eq. 6); weights have no place.
+
+    Where they are opposed on average, nothing is left: the formula would turn round, and grow without bound. One alone stays.
+    """
     lengths = np.sqrt(np.diag(products))
-    cosines = products / np.maximum(np.outer(lengths, lengths), 1e-12)
-    mean_cosine = float(cosines[np.triu_indices(k, 1)].mean())
-    below = 1 + (k - 1) * mean_cosine
-    share = k * mean_cosine / below if abs(below) > 1e-6 else 0.0
-    return np.full(k, share / k)
+    there = lengths > 0
+    k = int(there.sum())
+    if k < 2:
+        return np.asarray(there, np.float64)
+    cosines = (products / np.outer(lengths, lengths).clip(1e-300))[np.ix_(there, there)]
+    mean_cosine = max(0.0, float(cosines[np.triu_indices(k, 1)].mean()))
+    return np.asarray(there * mean_cosine / (1 + (k - 1) * mean_cosine))

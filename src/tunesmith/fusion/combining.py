@@ -8,6 +8,7 @@ from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from tunesmith.fusion.adapters import AdapterFactors, all_modules, read_factors
 from tunesmith.fusion.config import FusionRules
@@ -58,11 +59,12 @@ class Fusion:
         """Return the rank of the result as an adapter: the one asked for, else the ranks together."""
         return self.rules.rank or sum(adapter.rank for adapter in self.adapters)
 
-    def change(self, module: str, weight: mx.array) -> mx.array:
-        """Return a base's weight with the fused change in it (a `models.fused_weights.Change`)."""
+    def change(self, name: str, weight: mx.array) -> mx.array:
+        """Return, in float32, a base's tensor with the fused change in it (a `models.fused_weights.Change`)."""
+        module = name.removesuffix(".weight")
         if module not in self.modules:
             return weight
-        return (weight.astype(mx.float32) + mx.array(to_dense(self.fused(module)))).astype(weight.dtype)
+        return weight.astype(mx.float32) + mx.array(to_dense(self.fused(module)))
 
     def template(self) -> str | None:
         """Return the prompt format that the adapters learned when they learned the same one."""
@@ -85,9 +87,10 @@ def to_factors(fusion: Fusion, report: Progress = silent) -> FusedFactors:
     kept: dict[str, float] = {}
     energy = lost = 0.0
     for number, module in enumerate(fusion.modules):
-        delta = fusion.fused(module)
-        size = inner(delta, delta)
-        factors[module], kept[module] = refactor(delta, fusion.rank())
+        with threadpool_limits(1):  # on small matrices threads wait for one another far longer than they work
+            delta = fusion.fused(module)
+            size = inner(delta, delta)
+            factors[module], kept[module] = refactor(delta, fusion.rank())
         energy, lost = energy + size, lost + size * (1 - kept[module])
         report((number + 1) / len(fusion.modules))
     return FusedFactors(factors, kept, 1 - lost / energy if energy else 1.0)
@@ -96,9 +99,8 @@ def to_factors(fusion: Fusion, report: Progress = silent) -> FusedFactors:
 def naive_average(adapters: Sequence[AdapterFactors], weights: Sequence[float]) -> dict[str, LowRank] | None:
     """Return the mean of the factors, as simple tools have it, though Σ wA · Σ wB is not Σ w AB; None when ranks or modules differ."""
     first = adapters[0]
-    same = all(a.kind == "lora" and set(a.modules) == set(first.modules) and a.rank == first.rank for a in adapters)
     total = sum(weights)
-    if not same or abs(total) < 1e-8:
+    if not all(a.kind == "lora" and _ranks(a) == _ranks(first) for a in adapters) or abs(total) < 1e-8:
         return None
     shares = np.asarray(weights, np.float32) / np.float32(total)
     mean_scale = float(np.dot(shares, [a.scale for a in adapters]))
@@ -107,3 +109,7 @@ def naive_average(adapters: Sequence[AdapterFactors], weights: Sequence[float]) 
         return np.asarray(sum(share * a.modules[module][leaf] for share, a in zip(shares, adapters, strict=True)))
 
     return {module: LowRank(mean(module, "lora_a"), mean(module, "lora_b"), mean_scale) for module in first.modules}
+
+
+def _ranks(adapter: AdapterFactors) -> dict[str, int]:
+    return {module: arrays["lora_a"].shape[1] for module, arrays in adapter.modules.items()}

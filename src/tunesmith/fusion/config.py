@@ -40,11 +40,11 @@ class FusionRules:
     )  # fmt: skip
     rescale: str = setting(
         "inverse", choices=("inverse", "l1", "none"), label="Make up for what is dropped", methods=DRAWN,
-        help="By 1 / density as the papers do; so that the sum of sizes stays, as mergekit does (l1); or not at all.",
+        help="By 1 / the chance of being kept as the papers do; so that the sum of sizes stays, as mergekit does (l1); or not at all.",
     )  # fmt: skip
     normalize: str = setting(
         "auto", choices=("auto", "yes", "no"), label="Divide by the weights", methods=ELEMENT_WISE,
-        help="Divide each value by the sum of the weights that took part. Automatic: yes for TIES, no for the others.",
+        help="Divide each value by the sum of the weights that took part. Automatic: yes for TIES and DELLA, no for the others.",
     )  # fmt: skip
     row_wise: bool = setting(
         False, label="Row by row", methods=("nuslerp",), help="Turn each output row by its own angle instead of the whole matrix by one.",

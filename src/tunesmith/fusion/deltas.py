@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
-BLOCK_VALUES = 1 << 20  # dense values that are in hand at once, beside a module's result
+BLOCK_VALUES = 1 << 17  # dense values that are in hand at once, beside a module's result: they stay in a core's cache
 EXACT_SVD_SIDE = 512
 OVERSAMPLING, POWER_ITERATIONS = 16, 2
 
@@ -48,7 +48,29 @@ class Dense:
         return self.values.shape[0], self.values.shape[1]
 
 
-Delta = LowRank | Dense
+@dataclass(frozen=True)
+class Rescaled:
+    """ΔW = diag(gains) (W + L) − W, DoRA's change (Liu et al., arXiv 2402.09353); W [out, in] is shared, rows are computed when needed."""
+
+    weight: Array
+    factors: LowRank
+    gains: Array  # [out]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Return (out, in) of ΔW."""
+        return self.factors.shape
+
+
+Delta = LowRank | Dense | Rescaled
+
+
+def rescale_rows(weight: Array, factors: LowRank, magnitude: Array) -> Rescaled:
+    """Return the change that brings the rows of W + L to the lengths `magnitude` [out]; rows of nothing stay."""
+    lengths = np.empty(len(weight))
+    for start, stop in blocks(weight.shape):
+        lengths[start:stop] = np.linalg.norm(weight[start:stop] + rows_of(factors, start, stop), axis=1)
+    return Rescaled(weight, factors, np.divide(magnitude, lengths, out=np.ones(len(weight)), where=lengths > 0))
 
 
 def zero(shape: tuple[int, int]) -> LowRank:
@@ -60,6 +82,11 @@ def rows_of(delta: Delta, start: int, stop: int) -> Array:
     """Return the rows [stop - start, in] of ΔW, new memory that may be changed."""
     if isinstance(delta, Dense):
         return delta.values[start:stop].astype(np.float32, copy=True)
+    if isinstance(delta, Rescaled):
+        gains = delta.gains[start:stop, None]
+        rows = rows_of(delta.factors, start, stop) * gains.astype(np.float32)
+        rows += delta.weight[start:stop] * (gains - 1).astype(np.float32)
+        return rows
     return (delta.b[:, start:stop].T * np.float32(delta.scale)) @ delta.a.T
 
 
@@ -71,21 +98,31 @@ def blocks(shape: tuple[int, int]) -> Iterator[tuple[int, int]]:
 
 
 def to_dense(delta: Delta) -> Array:
-    """Return ΔW [out, in]."""
-    return rows_of(delta, 0, delta.shape[0])
+    """Return ΔW [out, in], new memory: the very values that its blocks have."""
+    whole = np.empty(delta.shape, np.float32)
+    for start, stop in blocks(delta.shape):
+        whole[start:stop] = rows_of(delta, start, stop)
+    return whole
 
 
 def inner(x: Delta, y: Delta) -> float:
     """Return the Frobenius product ⟨X, Y⟩, of factors without forming either: Σ (AₓᵀA_y) ∘ (BₓB_yᵀ)."""
-    if isinstance(x, Dense) and isinstance(y, Dense):
-        return sum(float(np.vdot(x.values[i:j].astype(np.float64), y.values[i:j].astype(np.float64))) for i, j in blocks(x.shape))
-    if isinstance(x, Dense):
-        x, y = y, x
-    assert isinstance(x, LowRank)
-    if isinstance(y, Dense):
-        return x.scale * float(np.sum((x.b.astype(np.float64) @ y.values) * x.a.T))
-    products = (x.a.T.astype(np.float64) @ y.a) * (x.b.astype(np.float64) @ y.b.T)
-    return x.scale * y.scale * float(products.sum())
+    if isinstance(x, LowRank) and isinstance(y, LowRank):
+        products = (x.a.T.astype(np.float64) @ y.a) * (x.b.astype(np.float64) @ y.b.T)
+        return x.scale * y.scale * float(products.sum())
+    return float(row_products(x, y).sum())
+
+
+def row_products(x: Delta, y: Delta) -> Array:
+    """Return the products ⟨Xₒ, Yₒ⟩ of the output rows [out] in float64; of factors from the factors."""
+    if isinstance(x, LowRank) and isinstance(y, LowRank):
+        core = x.a.T.astype(np.float64) @ y.a
+        return np.asarray(x.scale * y.scale * np.einsum("ro,ro->o", x.b, core @ y.b))
+    found = np.empty(x.shape[0])
+    for start, stop in blocks(x.shape):
+        left = rows_of(x, start, stop).astype(np.float64)
+        found[start:stop] = np.einsum("oi,oi->o", left, left if y is x else rows_of(y, start, stop))
+    return found
 
 
 def gram(deltas: Sequence[Delta]) -> Array:
@@ -97,15 +134,12 @@ def gram(deltas: Sequence[Delta]) -> Array:
     return found
 
 
-def row_grams(deltas: Sequence[LowRank]) -> Array:
-    """Return each output row's products [out, k, k] in float64, from the factors."""
-    k, out = len(deltas), deltas[0].shape[0]
-    found = np.zeros((out, k, k))
+def row_grams(deltas: Sequence[Delta]) -> Array:
+    """Return each output row's products [out, k, k] in float64."""
+    found = np.zeros((deltas[0].shape[0], len(deltas), len(deltas)))
     for i, x in enumerate(deltas):
-        for j in range(i, k):
-            y = deltas[j]
-            core = x.a.T.astype(np.float64) @ y.a
-            found[:, i, j] = found[:, j, i] = x.scale * y.scale * np.einsum("ro,rs,so->o", x.b, core, y.b, optimize=True)
+        for j in range(i, len(deltas)):
+            found[:, i, j] = found[:, j, i] = row_products(x, deltas[j])
     return found
 
 
@@ -130,9 +164,8 @@ def combine(deltas: Sequence[Delta], coefficients: Array) -> Delta:
 def _add_dense(deltas: Sequence[Delta], coefficients: Array) -> Dense:
     total = np.zeros(deltas[0].shape, np.float32)
     for start, stop in blocks(total.shape):
-        for delta, c in zip(deltas, np.asarray(coefficients), strict=True):
-            scale = c[start:stop, None] if np.ndim(c) else c
-            total[start:stop] += (rows_of(delta, start, stop) * scale).astype(np.float32)
+        for delta, c in zip(deltas, np.asarray(coefficients, np.float32), strict=True):
+            total[start:stop] += rows_of(delta, start, stop) * (c[start:stop, None] if np.ndim(c) else c)
     return Dense(total)
 
 
@@ -142,8 +175,8 @@ def refactor(delta: Delta, rank: int) -> tuple[LowRank, float]:
     Factors are cut by QR, QR and an SVD of their small core, never forming ΔW; a dense delta by a randomised SVD (Halko et al.,
     arXiv 0909.4061), exactly when it is small.
     """
-    if isinstance(delta, Dense):
-        return _factor(delta.values, rank)
+    if not isinstance(delta, LowRank):
+        return _factor(delta.values if isinstance(delta, Dense) else to_dense(delta), rank)
     if delta.rank <= rank:
         return delta, 1.0
     q_a, r_a = np.linalg.qr(delta.a)
@@ -158,7 +191,8 @@ def refactor(delta: Delta, rank: int) -> tuple[LowRank, float]:
 
 
 def _factor(values: Array, rank: int) -> tuple[LowRank, float]:
-    total = float(np.vdot(values, values)) if values.dtype == np.float64 else inner(Dense(values), Dense(values))
+    whole = Dense(values)
+    total = inner(whole, whole)
     rank = min(rank, *values.shape)
     if min(values.shape) <= max(EXACT_SVD_SIDE, rank + OVERSAMPLING):
         left, sizes, right = np.linalg.svd(values, full_matrices=False)

@@ -12,7 +12,7 @@ import numpy as np
 from tunesmith.errors import UserError
 from tunesmith.fusion.config import FusionRules
 from tunesmith.fusion.deltas import Array, Delta, Dense, blocks, rows_of
-from tunesmith.fusion.sparsify import SPARSIFIERS
+from tunesmith.fusion.sparsify import SPARSIFIERS, keep_all
 
 
 def fuse_values(
@@ -24,31 +24,41 @@ def fuse_values(
     """
     if normalize and not elects and abs(weights.sum()) < 1e-8:
         raise UserError("fusion_weights_cancel")
-    keeps = [SPARSIFIERS[sparsifier](delta, rules, seed) if rules.density < 1 else None for delta, seed in zip(deltas, seeds, strict=True)]
-    fused = np.zeros(deltas[0].shape, np.float32)
+    sparsify = SPARSIFIERS[sparsifier] if rules.density < 1 else keep_all
+    keeps = [sparsify(delta, rules, seed) for delta, seed in zip(deltas, seeds, strict=True)]
+    fused = np.empty(deltas[0].shape, np.float32)
     for start, stop in blocks(fused.shape):
-        parts = []
-        for delta, keep in zip(deltas, keeps, strict=True):
-            rows = rows_of(delta, start, stop)
-            parts.append(keep(rows) if keep else rows)
-        fused[start:stop] = add_rows(parts, weights, elects, normalize) * np.float32(rules.scale)
+        parts = [keep(rows_of(delta, start, stop)) for delta, keep in zip(deltas, keeps, strict=True)]
+        fused[start:stop] = add_rows(parts, weights, elects, normalize)
+        fused[start:stop] *= np.float32(rules.scale)
     return Dense(fused)
 
 
 def add_rows(parts: Sequence[Array], weights: Array, elects: bool, normalize: bool) -> Array:
-    """Return the weighted sum of blocks of rows; with an election, of the values whose sign has the greater sum (TIES, 3.2–3.3)."""
-    weighted = [part * np.float32(weight) for part, weight in zip(parts, weights, strict=True)]
-    total = np.sum(weighted, axis=0)
+    """Return the weighted sum of blocks of rows; with an election, of the values whose sign has the greater sum (TIES, 3.2–3.3).
+
+    The blocks are used up.
+    """
+    for part, weight in zip(parts, weights, strict=True):
+        part *= np.float32(weight)
+    total = parts[0].copy()
+    for part in parts[1:]:
+        total += part
     if not elects:
-        return np.asarray(total / np.float32(weights.sum())) if normalize else np.asarray(total)
-    positive = total >= 0
-    total = np.zeros_like(total)
+        if normalize:
+            total /= np.float32(weights.sum())
+        return total
+    sign = np.where(total >= 0, np.float32(1), np.float32(-1))
+    total.fill(0)
     agreeing = np.zeros_like(total)
-    for part, weight in zip(weighted, weights, strict=True):
-        agrees = np.where(positive, part > 0, part < 0)
-        total += part * agrees
-        agreeing += np.float32(weight) * agrees
+    for part, weight in zip(parts, weights, strict=True):
+        part *= sign
+        np.maximum(part, 0, out=part)
+        total += part
+        if normalize:
+            agreeing += (part > 0) * np.float32(weight)
     if normalize:
         agreeing[agreeing == 0] = 1
         total /= agreeing
-    return np.asarray(total)
+    total *= sign
+    return total

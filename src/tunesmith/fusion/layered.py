@@ -40,24 +40,25 @@ def group_of(module: str) -> str:
 
 
 def check_layered(layered: Mapping[str, Any], count: int, layers: int) -> None:
-    """Refuse per-layer weights that do not fit so many adapters and layers. Raises UserError `fusion_layered_broken`."""
-    unknown = set(layered) - {"curves", "groups", "table"}
+    """Refuse per-layer weights that do not fit so many adapters and layers.
+
+    Raises UserError `fusion_layered_unknown`, `fusion_layered_count`, `fusion_layered_number`.
+    """
+    groups, table = layered.get("groups") or {}, layered.get("table") or {}
+    unknown = [*sorted(set(layered) - {"curves", "groups", "table"}), *(f"groups.{name}" for name in groups if name not in GROUPS)]
+    unknown += [f"table.{name}" for name in table if not (str(name).isdecimal() and int(name) < layers)]
     if unknown:
-        raise UserError("fusion_layered_broken", part=", ".join(sorted(unknown)), reason="name")
+        raise UserError("fusion_layered_unknown", part=unknown[0])
     curves = layered.get("curves") or []
-    if curves and (len(curves) != count or any(not curve for curve in curves)):
-        raise UserError("fusion_layered_broken", part="curves", reason="count")
-    for part in ("groups", "table"):
-        for name, row in (layered.get(part) or {}).items():
-            known = name in GROUPS if part == "groups" else str(name).isdigit() and int(name) < layers
-            if not known:
-                raise UserError("fusion_layered_broken", part=f"{part}.{name}", reason="name")
-            if len(row) != count:
-                raise UserError("fusion_layered_broken", part=f"{part}.{name}", reason="count")
-    values = [*curves, *(layered.get("groups") or {}).values(), *(layered.get("table") or {}).values()]
-    for row in values:
-        if not all(isinstance(v, int | float) and np.isfinite(v) for v in row):
-            raise UserError("fusion_layered_broken", part="values", reason="number")
+    if curves and (len(curves) != count or not all(curves)):
+        raise UserError("fusion_layered_count", part="curves", adapters=count)
+    rows = {f"groups.{name}": row for name, row in groups.items()} | {f"table.{name}": row for name, row in table.items()}
+    for part, row in rows.items():
+        if len(row) != count:
+            raise UserError("fusion_layered_count", part=part, adapters=count)
+    for part, row in (rows | {f"curves.{place}": curve for place, curve in enumerate(curves, start=1)}).items():
+        if not all(isinstance(value, int | float) and np.isfinite(value) for value in row):
+            raise UserError("fusion_layered_number", part=part)
 
 
 def weights_for(module: str, weights: Sequence[float], layered: Mapping[str, Any], layers: int) -> list[float]:

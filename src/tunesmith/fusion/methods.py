@@ -14,16 +14,19 @@ import numpy as np
 from tunesmith.errors import UserError
 from tunesmith.fusion import coefficients as sums
 from tunesmith.fusion.config import FusionRules
-from tunesmith.fusion.deltas import Array, Delta, LowRank, combine, gram, row_grams
+from tunesmith.fusion.deltas import Array, Delta, combine, gram, row_grams
 from tunesmith.fusion.elementwise import fuse_values
 
 
 @dataclass(frozen=True)
 class Method:
-    """One fusion; `exact` ones stay in factors. `most` is how many deltas it takes (0: any number)."""
+    """One fusion; `exact` ones stay in factors. `most` is how many deltas it takes (0: any number); `by_row`: whether each output row
+    may have coefficients of its own.
+    """
 
     coefficients: Callable[[Array, Array], Array] | None = None
     most: int = 0
+    by_row: bool = False
     sparsifier: str = ""
     elects_signs: bool = False
     normalizes: bool = False
@@ -38,14 +41,14 @@ METHODS: Mapping[str, Method] = {
     "linear": Method(sums.weighted_mean),
     "task_arithmetic": Method(sums.weighted_sum),
     "slerp": Method(sums.slerp, most=2),
-    "nuslerp": Method(sums.slerp, most=2),
+    "nuslerp": Method(sums.slerp, most=2, by_row=True),
     "karcher": Method(sums.karcher_mean),
     "model_stock": Method(sums.model_stock),
     "ties": Method(sparsifier="magnitude", elects_signs=True, normalizes=True),
     "dare_linear": Method(sparsifier="random"),
     "dare_ties": Method(sparsifier="random", elects_signs=True),
     "della_linear": Method(sparsifier="rank"),
-    "della": Method(sparsifier="rank", elects_signs=True),
+    "della": Method(sparsifier="rank", elects_signs=True, normalizes=True),
     "breadcrumbs": Method(sparsifier="outliers"),
     "breadcrumbs_ties": Method(sparsifier="outliers", elects_signs=True),
     "magnitude_prune": Method(sparsifier="magnitude"),
@@ -63,9 +66,11 @@ def check_rules(rules: FusionRules, count: int) -> None:
         raise UserError("fusion_weights_count", weights=len(rules.weights), adapters=count)
     if not np.all(np.isfinite(rules.weights)):
         raise UserError("fusion_weights_not_finite")
-    if rules.method.startswith("della") and not 0 < rules.density - rules.epsilon <= rules.density + rules.epsilon <= 1:
+    if rules.density == 1:
+        return  # all is kept
+    if method.sparsifier == "rank" and not rules.epsilon < rules.density <= 1 - rules.epsilon:
         raise UserError("fusion_epsilon_too_large", epsilon=rules.epsilon, density=rules.density)
-    if rules.method.startswith("breadcrumbs") and rules.density + rules.gamma > 1:
+    if method.sparsifier == "outliers" and rules.density + rules.gamma > 1:
         raise UserError("fusion_gamma_too_large", gamma=rules.gamma, density=rules.density)
 
 
@@ -79,8 +84,5 @@ def fuse_deltas(module: str, deltas: Sequence[Delta], weights: Sequence[float], 
         seeds = [[rules.seed, zlib.crc32(module.encode()), place] for place in range(len(deltas))]
         normalize = method.normalizes if rules.normalize == "auto" else rules.normalize == "yes"
         return fuse_values(deltas, wanted, rules, method.sparsifier, method.elects_signs, normalize, seeds)
-    factors = [delta for delta in deltas if isinstance(delta, LowRank)]
-    if rules.method == "nuslerp" and rules.row_wise and len(factors) == len(deltas):
-        by_row = np.stack([method.coefficients(products, wanted) for products in row_grams(factors)], axis=1)  # [k, out]
-        return combine(deltas, by_row * rules.scale)
-    return combine(deltas, method.coefficients(gram(deltas), wanted) * rules.scale)
+    products = row_grams(deltas) if method.by_row and rules.row_wise else gram(deltas)
+    return combine(deltas, method.coefficients(products, wanted).T * rules.scale)

@@ -35,6 +35,8 @@ class DenseReference:
     def __init__(self, path: Path) -> None:
         self.base: LoadedModel = load_model(path)
         self.base.model = dequantize_model(self.base.model)
+        if mx.default_device() == mx.cpu:
+            self.base.model.set_dtype(mx.float32)  # some formats become bfloat16, which would round the change
         self.base.model.eval()
         self._modules = {name: module for name, module in self.base.model.named_modules() if isinstance(module, nn.Linear)}
 
@@ -59,6 +61,8 @@ class DenseReference:
         own = {module: self._modules[module] for module in factors}
         try:
             for module, delta in factors.items():
+                if not delta.rank:
+                    continue  # nothing is added
                 layer = LoRALinear.from_base(own[module], r=delta.rank, dropout=0.0, scale=delta.scale)
                 layer.lora_a, layer.lora_b = mx.array(delta.a), mx.array(delta.b)
                 _put(self.base.model, module, layer)

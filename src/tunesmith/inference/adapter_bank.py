@@ -94,8 +94,8 @@ class AdapterBank:
         return self._own[place]
 
     def _parent_of(self, place: str) -> tuple[Any, str]:
-        parent_name, _, child = place.rpartition(".")
-        return functools.reduce(_step_into, parent_name.split("."), self.base.model), child
+        *parents, child = place.split(".")
+        return functools.reduce(_step_into, parents, self.base.model), child
 
     def activate(self, adapter: Adapter | None) -> None:
         """Wear an adapter, or none: acts on every token computed from now on."""

@@ -10,6 +10,7 @@ import mlx.core as mx
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
+SAME_KL, SAME_TOP1 = 1e-3, 0.97
 PROMPTS = (
     "What is the capital of France?",
     "Write one sentence about the sea.",
@@ -31,6 +32,11 @@ class Likeness:
     max_abs: float
     kl: float
     top1: float
+
+    @property
+    def same(self) -> bool:
+        """Whether nobody would tell the two apart: rounding to 16 bits passes, a wrong tensor does not."""
+        return self.kl <= SAME_KL and self.top1 >= SAME_TOP1
 
     def as_record(self) -> dict[str, float]:
         """Return it for a manifest."""
@@ -55,7 +61,7 @@ def compare_logits(reference: Sequence[Array], found: Sequence[Array]) -> Likene
     log_p, log_q = _log_softmax(expected), _log_softmax(got)
     kl = float((np.exp(log_p) * (log_p - log_q)).sum(axis=1).mean())
     top1 = float((expected.argmax(axis=1) == got.argmax(axis=1)).mean())
-    return Likeness(len(reference), len(expected), float(np.abs(expected - got).max()), max(0.0, kl), top1)
+    return Likeness(len(reference), len(expected), float(np.abs(expected - got).max()), float(np.maximum(kl, 0)), top1)
 
 
 def _log_softmax(logits: Array) -> Array:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.errors import UserError
-from tunesmith.models.safety import check_model_folder, read_safetensors_header
+from tunesmith.models.safety import check_model_folder, read_safetensors_header, weight_files
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def inspect_model(path: Path) -> ModelInfo:
     """Return what a model folder holds; never raises for a bad one."""
     try:
         config = check_model_folder(path)
-        headers = [read_safetensors_header(file) for file in sorted(path.glob("*.safetensors"))]
+        headers = [read_safetensors_header(file) for file in weight_files(path)]
     except UserError as error:
         return ModelInfo(path.name, path, problem=error)
     text = config.get("text_config") or config
@@ -45,7 +45,7 @@ def inspect_model(path: Path) -> ModelInfo:
     return ModelInfo(
         id=path.name, path=path, model_type=config["model_type"],
         parameters=sum(_count(name, entry, bits) for header in headers for name, entry in header.items()),
-        size_bytes=sum(file.stat().st_size for file in path.glob("*.safetensors")),
+        size_bytes=sum(file.stat().st_size for file in weight_files(path)),
         quantization=f"{bits}-bit" if bits else "", hidden_size=int(text.get("hidden_size") or 0),
         num_layers=int(text.get("num_hidden_layers") or 0),
     )  # fmt: skip

@@ -5,6 +5,7 @@ LoRA: W + s·(A B)ᵀ. DoRA: rows of that, brought to the learned magnitudes (Li
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from tunesmith.models.adapter_files import load_adapter_weights, read_adapter_co
 from tunesmith.models.loading import hash_model
 from tunesmith.models.weights import open_lazily
 
-Change = Callable[[str, mx.array], mx.array]  # (module's name, its weight [out, in]) -> the weight that it shall have
+Change = Callable[[str, mx.array], mx.array]  # (a tensor's name, what it is) -> what it shall be, in any precision
 DTYPES = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
 
 
@@ -35,23 +36,24 @@ class FusedWeights:
 def fused_weights(source: Path, change: Change | None = None, dtype: str = "") -> FusedWeights:
     """Return a model folder's weights, changed, in `dtype` (`float32`, `float16`, `bfloat16`; empty: their own).
 
-    Sums are made in float32. Raises UserError `model_…`.
+    All is computed in float32 and rounded once; what was quantised takes the precision of the rest. Raises UserError `model_…`.
     """
     model, config = open_lazily(source)
+    own = {name: array.dtype for name, array in tree_flatten(model.parameters()) if mx.issubdtype(array.dtype, mx.floating)}
+    usual = Counter(own.values()).most_common(1)[0][0]
+    model.set_dtype(mx.float32)
     model = dequantize_model(model)
     config = {name: value for name, value in config.items() if name not in {"quantization", "quantization_config"}}
     if dtype:
-        config["torch_dtype"] = dtype
+        config = {name: value for name, value in config.items() if name != "dtype"} | {"torch_dtype": dtype}
     flat = dict(tree_flatten(model.parameters()))
     count = len(flat)
 
     def tensors() -> Iterator[tuple[str, mx.array]]:
         for name in list(flat):
             array = flat.pop(name)  # ours alone from here on, so that its memory is given back
-            if change and name.endswith(".weight"):
-                array = change(name.removesuffix(".weight"), array)
-            if dtype and mx.issubdtype(array.dtype, mx.floating):
-                array = array.astype(DTYPES[dtype])
+            if mx.issubdtype(array.dtype, mx.floating):
+                array = (change(name, array) if change else array).astype(DTYPES[dtype] if dtype else own.get(name, usual))
             yield name, array
 
     return FusedWeights(config, count, tensors)
@@ -60,28 +62,33 @@ def fused_weights(source: Path, change: Change | None = None, dtype: str = "") -
 def adapter_change(folder: Path, source: Path) -> Change:
     """Return what an adapter of a base does to each weight.
 
-    Raises UserError `adapter_missing`, `adapter_broken`, `adapter_wrong_base`, `adapter_kind_unsupported`.
+    Raises UserError `adapter_missing`, `adapter_broken`, `adapter_wrong_base` (also when a weight is changed), `adapter_kind_unsupported`.
     """
     config = read_adapter_config(folder, source, hash_model(source))
     kind, arrays = str(config.get("fine_tune_type", "lora")), load_adapter_weights(folder)
     if kind == "full":
-        return lambda module, weight: arrays[f"{module}.weight"].astype(weight.dtype) if f"{module}.weight" in arrays else weight
+        return lambda name, array: arrays.get(name, array)
     if kind not in {"lora", "dora"} or any(array.ndim > 2 for array in arrays.values()):
         raise UserError("adapter_kind_unsupported", adapter=folder.parent.name, kind=kind)
     scale = float(config["lora_parameters"].get("scale", 20.0))
 
-    def change(module: str, weight: mx.array) -> mx.array:
+    def change(name: str, array: mx.array) -> mx.array:
+        module = name.removesuffix(".weight")
         if f"{module}.lora_a" not in arrays:
-            return weight
-        return add_factors(weight, arrays, module, scale)
+            return array
+        try:
+            return add_factors(array, arrays, module, scale)
+        except ValueError as error:  # other shapes
+            made_for = str(config.get("model"))
+            raise UserError("adapter_wrong_base", adapter=folder.parent.name, made_for=made_for, model=source.name) from error
 
     return change
 
 
 def add_factors(weight: mx.array, arrays: Mapping[str, mx.array], module: str, scale: float) -> mx.array:
-    """Return a weight [out, in] with `<module>.lora_a` [in, r], `.lora_b` [r, out] and, for DoRA, `.m` [out] in it."""
+    """Return, in float32, a weight [out, in] with `<module>.lora_a` [in, r], `.lora_b` [r, out] and, for DoRA, `.m` [out] in it."""
     a, b = (arrays[f"{module}.{leaf}"].astype(mx.float32) for leaf in ("lora_a", "lora_b"))
     summed = weight.astype(mx.float32) + (scale * b.T) @ a.T
     if (magnitude := arrays.get(f"{module}.m")) is not None:
         summed = summed * (magnitude.astype(mx.float32) / mx.linalg.norm(summed, axis=1))[:, None]
-    return summed.astype(weight.dtype)
+    return summed

@@ -10,11 +10,11 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
-from mlx_lm.utils import load_model as load_mlx_model
 from mlx_lm.utils import load_tokenizer as load_mlx_tokenizer
 
 from tunesmith.errors import UserError
 from tunesmith.models.safety import check_model_folder
+from tunesmith.models.weights import open_lazily
 
 
 @dataclass
@@ -30,7 +30,10 @@ class LoadedModel:
 def load_tokenizer(path: Path) -> Any:
     """Return the tokenizer of a checked folder, remote code refused. Raises UserError `model_…`."""
     config = check_model_folder(path)
-    return load_mlx_tokenizer(path, {"trust_remote_code": False}, eos_token_ids=config.get("eos_token_id"))
+    try:
+        return load_mlx_tokenizer(path, {"trust_remote_code": False}, eos_token_ids=config.get("eos_token_id"))
+    except Exception as error:  # the tokenizers library raises nothing more exact
+        raise UserError("model_tokenizer_broken", folder=path.name, file="tokenizer.json", reason=str(error)[:200]) from error
 
 
 def load_model(path: Path) -> LoadedModel:
@@ -38,15 +41,12 @@ def load_model(path: Path) -> LoadedModel:
 
     Raises UserError `model_…` (see `check_model_folder`), `model_type_unsupported`, `model_weights_broken`.
     """
-    config = check_model_folder(path)
+    model, config = open_lazily(path)
+    if mx.default_device() == mx.cpu:
+        model.set_dtype(mx.float32)
     try:
-        model, config = load_mlx_model(path, lazy=True)
-        if mx.default_device() == mx.cpu:
-            model.set_dtype(mx.float32)
         mx.eval(model.parameters())
     except ValueError as error:
-        if "not supported" in str(error):
-            raise UserError("model_type_unsupported", folder=path.name, model_type=config["model_type"]) from error
         raise UserError("model_weights_broken", folder=path.name, file="model.safetensors", reason=str(error)[:200]) from error
     if not all(mx.all(mx.isfinite(w)).item() for _, w in tree_flatten(model.parameters()) if mx.issubdtype(w.dtype, mx.floating)):
         raise UserError("model_weights_broken", folder=path.name, file="model.safetensors", reason="not finite")

@@ -15,7 +15,7 @@ import mlx.core as mx
 import orjson
 
 from tunesmith.errors import UserError
-from tunesmith.models.safety import CODE_KEYS
+from tunesmith.models.model_config import normalise_config
 from tunesmith.store.files import as_user_error
 from tunesmith.system.progress import Progress, silent
 
@@ -51,8 +51,6 @@ def save_model_folder(
         aside.rename(target)
     except OSError as error:
         raise as_user_error(error, target) from error
-    except RuntimeError as error:  # mlx's own writer
-        raise UserError("disk_full", folder=str(target.parent)) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -65,7 +63,10 @@ def _write_shards(folder: Path, weights: Iterable[tuple[str, mx.array]], report:
     def flush() -> None:
         nonlocal size
         name = f"shard-{len(shards)}.safetensors"
-        mx.save_safetensors(str(folder / name), held, metadata={"format": "mlx"})
+        try:
+            mx.save_safetensors(str(folder / name), held, metadata={"format": "mlx"})
+        except RuntimeError as error:  # mlx's own words for a full disk
+            raise UserError("disk_full", folder=str(folder.parent)) from error
         shards.append({"file": name, "names": list(held), "bytes": size})
         held.clear()
         size = 0
@@ -108,21 +109,6 @@ def carry_tokenizer(source: Path, target: Path, template: str | None = None) -> 
         if settings.exists():
             kept = {name: value for name, value in orjson.loads(settings.read_bytes()).items() if name != "chat_template"}
             _write_json(settings, kept)
-
-
-def normalise_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return config.json as every engine reads it: no paths, no code; what transformers 5 nests under `rope_parameters` also outside.
-
-    mlx-lm's llama and qwen2 know `rope_theta` and `rope_scaling` only.
-    """
-    kept = {name: value for name, value in config.items() if name not in {"_name_or_path", *CODE_KEYS} and value is not None}
-    rope = kept.get("rope_parameters")
-    if isinstance(rope, dict) and "rope_theta" in rope:
-        kept.setdefault("rope_theta", rope["rope_theta"])
-        scaling = {name: value for name, value in rope.items() if name != "rope_theta"}
-        if scaling.get("rope_type", "default") != "default":
-            kept.setdefault("rope_scaling", scaling)
-    return dict(sorted(kept.items()))
 
 
 def _write_json(path: Path, record: Mapping[str, Any]) -> None:

@@ -11,17 +11,23 @@ import numpy as np
 from mlx_lm.utils import load_model as load_mlx_model
 
 from tunesmith.errors import UserError
+from tunesmith.models.model_config import rope_settings
 from tunesmith.models.safety import check_model_folder
 
+# what mlx-lm's model classes raise for settings that are missing, of another type, or do not fit the weights
+UNFIT = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, AssertionError)
 Array = np.ndarray[Any, np.dtype[np.float32]]
 
 
 def open_lazily(path: Path) -> tuple[Any, dict[str, Any]]:
-    """Return a checked model whose weights are not yet read, in their own dtypes, and its config. Raises UserError `model_…`."""
+    """Return a checked model whose weights are not yet read, in their own dtypes, and its config.
+
+    Raises UserError `model_…` (see `check_model_folder`), `model_type_unsupported`, `model_weights_broken`.
+    """
     config = check_model_folder(path)
     try:
-        model, found = load_mlx_model(path, lazy=True)
-    except ValueError as error:
+        model, found = load_mlx_model(path, lazy=True, model_config=rope_settings(config))
+    except UNFIT as error:
         if "not supported" in str(error):
             raise UserError("model_type_unsupported", folder=path.name, model_type=config["model_type"]) from error
         raise UserError("model_weights_broken", folder=path.name, file="model.safetensors", reason=str(error)[:200]) from error
@@ -47,6 +53,11 @@ class BaseWeights:
         self._last: tuple[str, Array] | None = None
         self._shapes = {name: _shape(module) for name, module in self._unread.items()}
 
+    @property
+    def names(self) -> list[str]:
+        """The names of all linear layers."""
+        return list(self._shapes)
+
     def shape(self, name: str) -> tuple[int, int] | None:
         """Return (out, in) of a module's weight, None when there is no such module."""
         return self._shapes.get(name)
@@ -57,6 +68,7 @@ class BaseWeights:
             if name not in self._unread:
                 self._unread = _weighted_modules(open_lazily(self.path)[0])
             module = self._unread.pop(name)  # what was read would stay in memory with its module
+            module.set_dtype(mx.float32)
             self._last = (name, np.array(dense_weight(module).astype(mx.float32)))
         return self._last[1]
 

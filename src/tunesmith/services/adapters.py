@@ -124,14 +124,12 @@ def why_not_together(adapters: Sequence[AdapterInfo]) -> UserError | None:
 
 
 def rename(s: Services, info: AdapterInfo, name: str) -> None:
-    """Give an adapter another name; a run's is the run's. Raises UserError `name_empty`, `name_too_long`, `server_read_only`."""
-    s.require_writable()
+    """Give an adapter another name; a run's is the run's. Raises UserError `name_empty`, `name_too_long`."""
     set_name(_labelled(s, info), name)
 
 
 def set_tags(s: Services, info: AdapterInfo, tags: Sequence[str]) -> None:
-    """Replace an adapter's tags. Raises UserError `tags_too_many`, `server_read_only`."""
-    s.require_writable()
+    """Replace an adapter's tags. Raises UserError `tags_too_many`."""
     kept = list(dict.fromkeys(" ".join(tag.split())[:LONGEST_TAG] for tag in tags if tag.strip()))
     if len(kept) > MOST_TAGS:
         raise UserError("tags_too_many", most=MOST_TAGS)
@@ -144,8 +142,8 @@ def _labelled(s: Services, info: AdapterInfo) -> Path:
 
 def trash(s: Services, info: AdapterInfo) -> None:
     """Move an adapter to the trash; a run's goes with its run. Raises UserError `run_still_active`, `server_read_only`."""
-    s.require_writable()
     if info.run_id:
+        s.require_writable()
         s.store.trash(info.run_id)
     else:
         AdapterStore(s.data_dir).trash(info.id)
@@ -153,8 +151,8 @@ def trash(s: Services, info: AdapterInfo) -> None:
 
 def restore(s: Services, adapter_id: str, of_run: bool) -> None:
     """Bring an adapter back from the trash. Raises UserError `adapter_unknown`, `run_unknown`, `server_read_only`."""
-    s.require_writable()
     if of_run:
+        s.require_writable()
         s.store.restore(adapter_id)
     else:
         AdapterStore(s.data_dir).restore(adapter_id)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,7 +149,7 @@ def start_gguf(s: Services, source: Source, name: str, rules: GgufRules) -> str:
     check_values(rules)
     target = _target(exports_folder(s), name)
     request = _request(s, source, name, target, rules=dataclasses.asdict(rules))
-    return jobs.start(s, "export_gguf", request, source.model.dense_bytes * 3, _engine_environment())
+    return jobs.start(s, "export_gguf", request, source.model.dense_bytes * 3)
 
 
 def start_gguf_lora(s: Services, source: Source, name: str) -> str:
@@ -158,11 +157,7 @@ def start_gguf_lora(s: Services, source: Source, name: str) -> str:
     if not source.adapter:
         raise UserError("adapter_needed", name=source.name)
     request = _request(s, source, name, _target(exports_folder(s), name))
-    return jobs.start(s, "export_gguf_lora", request, source.adapter.size_bytes * 2, _engine_environment())
-
-
-def _engine_environment() -> Mapping[str, str]:
-    return {name: os.environ[name] for name in ("TUNESMITH_LIBLLAMA",) if name in os.environ}
+    return jobs.start(s, "export_gguf_lora", request, source.adapter.size_bytes + source.model.dense_bytes)  # the proof wears it
 
 
 def start_ollama(s: Services, made: Made, name: str, rules: OllamaRules) -> str:
@@ -197,12 +192,12 @@ def start_lmstudio(s: Services, made: Made, publisher: str) -> str:
     return jobs.start(s, "export_lmstudio", request)
 
 
-def start_upload(s: Services, made: Made, repository: str, private: bool) -> str:
+def start_upload(s: Services, made: Made, repository: str, private: bool, into_existing: bool = False) -> str:
     """Start to upload an export or a model to the model hub; the token goes to the worker alone. Raises UserError `hub_token_missing`."""
     token = hub_token()
     if not token:
         raise UserError("hub_token_missing")
-    request = {"path": str(made.path), "name": made.name, "repository": repository.strip(), "private": private}
+    request = {"path": str(made.path), "name": made.name, "repository": repository.strip(), "private": private, "replace": into_existing}
     return jobs.start(s, "upload", request, environment=upload_environment(token, os.environ))
 
 

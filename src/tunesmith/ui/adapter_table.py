@@ -20,7 +20,7 @@ def draw_adapters(rows: Sequence[AdapterInfo]) -> AdapterInfo | None:
         t("adapters.model"): [r.model for r in rows],
         t("adapters.kind"): ["–" if r.problem else r.kind for r in rows],
         t("adapters.rank"): pd.Series([r.rank or None for r in rows], dtype="Int64"),
-        t("adapters.modules"): [", ".join(key.split(".")[-1] for key in r.keys) for r in rows],
+        t("adapters.modules"): [" ".join(key.split(".")[-1].removesuffix("_proj") for key in r.keys) for r in rows],
         t("adapters.data"): [r.data for r in rows],
         t("adapters.loss"): [show_loss(r.metrics.get("best_val_loss", r.metrics.get("loss_last"))) for r in rows],
         t("adapters.tags"): [list(r.tags) for r in rows],
@@ -29,7 +29,11 @@ def draw_adapters(rows: Sequence[AdapterInfo]) -> AdapterInfo | None:
     }
     chosen = st.dataframe(
         pd.DataFrame(table), hide_index=True, width="stretch", on_select="rerun", selection_mode="single-row", key="adapters",
-        column_config={t("adapters.name"): st.column_config.TextColumn(width="medium"), t("adapters.tags"): st.column_config.ListColumn()},
+        column_config={
+            t("adapters.name"): st.column_config.TextColumn(width="medium"),
+            t("adapters.modules"): st.column_config.TextColumn(width="small"),
+            t("adapters.tags"): st.column_config.ListColumn(width="small"),
+        },
     )  # fmt: skip
     indices = chosen["selection"]["rows"]
     return rows[indices[0]] if indices and indices[0] < len(rows) else None

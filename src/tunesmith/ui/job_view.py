@@ -20,11 +20,11 @@ def draw_jobs(kinds: tuple[str, ...], draw_result: Callable[[Job], None], shown:
     """Draw the newest jobs of these kinds; a running one renews itself, an ended one shows its result."""
     found = jobs.list_jobs(services(), *kinds)[:shown]
     for number, job in enumerate(found):
-        with st.container(border=True):
-            if not job.ended:
+        if job.ended:
+            _draw_ended(job, draw_result, expanded=number == 0)
+        else:
+            with st.container(border=True):
                 _draw_running(job.id)
-            else:
-                _draw_ended(job, draw_result, expanded=number == 0)
 
 
 @st.fragment(run_every=0.7)

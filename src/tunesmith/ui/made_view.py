@@ -31,7 +31,7 @@ LARGEST_DOWNLOAD_BYTES = 200_000_000
 def draw_made(found: list[Made]) -> None:
     """Draw everything that was made, newest first."""
     for number, made in enumerate(found):
-        mark = " :green-badge[:material/verified: " + t("export.verified") + "]" if made.verified else ""
+        mark = f" :green-badge[:material/verified: {t('export.verified')}]" if made.verified else ""
         heading = (
             f"**{made.name}** · {t(f'export.made_{made.format}')} · {show_bytes(made.size_bytes)} · {show_time(made.created_at)}{mark}"
         )
@@ -126,9 +126,10 @@ def _ask_hub(made: Made) -> None:
         st.caption(t("export.token_set", last=state.last_four) if state.is_set else t("export.token_missing"))
         repository = st.text_input(t("export.repository"), placeholder=t("export.repository_form"), help=t("export.repository_help"))
         private = st.toggle(t("export.private"), value=True, help=t("export.private_help"))
+        replace = st.toggle(t("export.replace"), value=False, help=t("export.replace_help"))
         try:
             if st.button(t("export.upload"), type="primary", disabled=not (state.is_set and repository.strip())):
-                exports.start_upload(services(), made, repository, private)
+                exports.start_upload(services(), made, repository, private, replace)
                 toast(t("export.upload_started"))
                 st.rerun()
         except UserError as error:

@@ -31,11 +31,15 @@ def draw_likeness(likeness: Mapping[str, Any], reference: str) -> None:
 
 
 def draw_proof(proof: Mapping[str, Any], reference: str) -> None:
-    """Draw an export's proof: how alike it answers, what another engine said of it, what could not be checked."""
+    """Draw an export's proof: how alike it answers, what another engine said of it, what failed, what could not be checked."""
     if likeness := proof.get("likeness"):
         draw_likeness(likeness, reference)
+    if "factors_max_abs" in proof:
+        st.success(t("proof.factors", value=f"{float(proof['factors_max_abs']):.1e}"), icon=":material/verified:")
     if engine := proof.get("engine"):
-        told = {"engine": engine, "tokens": f"{proof.get('tokens_equal', 0):.0%}", "greedy": f"{proof.get('greedy_equal', 0):.0%}"}
+        told = {"engine": engine, "tokens": f"{proof['tokens_equal']:.0%}", "greedy": f"{proof['greedy_equal']:.0%}"}
         st.markdown(f":green[:material/terminal:] {t('proof.engine', **told)}")
+    if failed := [name for name, well in (proof.get("checks") or {}).items() if not well]:
+        st.error(t("proof.failed", checks=", ".join(t(f"proof.check_{name}") for name in failed)), icon=":material/error:")
     for code in proof.get("unchecked", ()):
-        st.caption(f":material/info: {t(f'proof.{code}')}")
+        st.caption(f":material/info: {t(f'proof.{code}', reason=proof.get('reason', ''))}")

@@ -30,9 +30,14 @@ def test_trash_and_back(tmp_path: Path) -> None:
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     store = AdapterStore(tmp_path)
-    with pytest.raises(UserError, match="disk_full"), store.staging() as folder:
-        (folder / "adapter").mkdir()
-        raise OSError(28, "No space left on device")
+
+    def write() -> None:
+        with store.staging() as folder:
+            (folder / "adapter").mkdir()
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(UserError, match="disk_full"):
+        write()
     assert [path.name for path in store.root.iterdir()] == [".trash"]
 
 

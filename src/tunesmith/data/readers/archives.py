@@ -107,7 +107,7 @@ def _file_members(path: Path, split: str, most_bytes: int) -> list[Member]:
         head = stream.read(4)
         size = stream.seek(0, 2)
     if head in {b"PK\x03\x04", b"PK\x05\x06"}:
-        entries = _checked_entries(path, most_bytes)
+        entries = checked_entries(path, most_bytes)
         if not any(entry.filename == _WORKBOOK for entry in entries):
             return _zip_members(path, entries, split)
     gzipped = head[:2] == b"\x1f\x8b"
@@ -125,7 +125,8 @@ def _open_file(path: Path, gzipped: bool) -> Iterator[ByteStream]:
         yield ByteStream(gzip.GzipFile(fileobj=raw) if gzipped else raw, raw.tell, path.name)  # type: ignore[arg-type]
 
 
-def _checked_entries(path: Path, most_bytes: int) -> list[zipfile.ZipInfo]:
+def checked_entries(path: Path, most_bytes: int) -> list[zipfile.ZipInfo]:
+    """Return the files of a zip archive, none of which leads elsewhere or is too much. Raises UserError `data_…`, `archive_…`."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
@@ -169,13 +170,14 @@ def _zip_members(path: Path, entries: list[zipfile.ZipInfo], split: str) -> list
         raise UserError("data_file_empty", file=path.name)
     files.sort(key=lambda e: e.filename)
     return [
-        Member(printable(e.filename), split or split_of(e.filename), e.file_size, lambda e=e: _open_entry(path, e), None, True)  # type: ignore[misc]
+        Member(printable(e.filename), split or split_of(e.filename), e.file_size, lambda e=e: open_entry(path, e), None, True)  # type: ignore[misc]
         for e in files
     ]
 
 
 @contextmanager
-def _open_entry(path: Path, entry: zipfile.ZipInfo) -> Iterator[ByteStream]:
+def open_entry(path: Path, entry: zipfile.ZipInfo) -> Iterator[ByteStream]:
+    """Open a checked file of a zip archive. Raises UserError `data_file_broken`."""
     with ExitStack() as opened:
         try:
             archive = opened.enter_context(zipfile.ZipFile(path))

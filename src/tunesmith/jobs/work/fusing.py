@@ -97,7 +97,7 @@ def sweep_weights(request: Request, report: Report) -> dict[str, Any]:
     fusion = _open(request)
     reference = DenseReference(fusion.base.path)
     rows = read_held_out(fusion, reference, HeldOut(Path(request["data_path"])))
-    points = []
+    points: list[dict[str, Any]] = []
     grid: Sequence[Sequence[float]] = request["grid"]
     for number, weights in enumerate(grid):
         fusion.rules = replace(fusion.rules, weights=tuple(weights))
