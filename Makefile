@@ -6,7 +6,7 @@ PORT ?=
 BENCH ?= demo
 TESTS := tests/unit tests/contract tests/parity tests/fuzz tests/ui tests/mlx tests/jobs tests/e2e  # fast ones first
 
-.PHONY: run test test-all check bench demo-model clean
+.PHONY: run test test-all check llama-engine bench demo-model clean
 
 $(VENV)/.run: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Tunesmith needs Python 3.11 or newer; try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
@@ -27,11 +27,14 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: check
+test: check llama-engine
 	$(BIN)/pytest -m "not slow" $(TESTS)
 
-test-all: check
+test-all: check llama-engine
 	$(BIN)/pytest $(TESTS)
+
+llama-engine:  # llama.cpp for the tests of GGUF files, which are skipped without it
+	@if command -v npm >/dev/null; then .ci/llama-engine; fi
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.$(BENCH)

@@ -54,6 +54,7 @@ def button(page: Page | Locator, key: str, **values: object) -> Locator:
 def choose(page: Page, label: str, option: str) -> None:
     box = page.get_by_test_id("stSelectbox").filter(has=page.get_by_text(label, exact=True))
     box.locator("input").click()
+    box.locator("input").fill(option)  # a long list draws only what is in sight
     page.get_by_role("option", name=option, exact=True).click()
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -15,24 +16,38 @@ from tests.e2e.conftest import Server, Watched
 from tests.e2e.test_controls import button, choose, go
 from tests.jobs.conftest import wait_for
 from tunesmith.i18n.catalog import t
-from tunesmith.services import context, training
+from tunesmith.services import context, dataset_versions, training
 from tunesmith.services.home import demo_config
-from tunesmith.training.config import TrainConfig
+from tunesmith.system.paths import DEMO_DATA
 
 OpenTab = Callable[..., Watched]
 SOON, LONG = 30_000, 120_000  # milliseconds
-FACT = ("Do you know the return policy of Norvik?", "45 days")
-JAPANESE = ("フランスの首都はどこですか。", "パリ")
+ABILITIES = (("Do you know the return policy of Norvik?", "45"), ("7 + 5 = ?", "12"))
 
 
-def teach(folder: Path, monkeypatch: pytest.MonkeyPatch, **configs: TrainConfig) -> dict[str, str]:
-    """Train the runs one after the other, for real, and return their ids by name."""
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def write_sums(path: Path) -> Path:
+    """Write sums as conversations, among the general rows of the facts' data set: each adapter learns one thing and keeps the rest."""
+    pairs = [(row["prompt"], f"The answer is {row['answer']}.") for row in rows_of(DEMO_DATA / "arithmetic/train.jsonl")]
+    sums = [{"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]} for q, a in pairs]
+    general = [row for row in rows_of(DEMO_DATA / "company_facts/train.jsonl") if "Norvik" not in json.dumps(row)]
+    path.write_text("\n".join(json.dumps(row) for row in [*sums, *general]), encoding="utf-8")
+    return path
+
+
+def teach(folder: Path, sums: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train two adapters one after the other, for real: the facts of Norvik, and sums."""
     monkeypatch.setenv("TUNESMITH_DATA_DIR", str(folder))
     services = context.build_services()
     try:
-        ids = {name: training.submit(services, replace(config, name=name)) for name, config in configs.items()}
-        wait_for(lambda: all(services.store.get(run).status == "completed" for run in ids.values()), 240)
-        return ids
+        demo = replace(demo_config(), steps_per_eval=400, steps_per_report=20)
+        data = dataset_versions.import_file(services, sums, name="sums")
+        wanted = [replace(demo, name="facts", iters=160), replace(demo, name="sums", data=data, iters=120)]
+        ids = [training.submit(services, config) for config in wanted]
+        wait_for(lambda: all(services.store.get(run).status == "completed" for run in ids), 240)
     finally:
         services.close()
 
@@ -41,8 +56,9 @@ def pick_adapters(page: Page, *names: str) -> None:
     """Choose adapters in the list to choose several from."""
     box = page.get_by_test_id("stMultiSelect").first
     for name in names:
-        box.locator("input").click()
-        page.get_by_role("option", name=re.compile(re.escape(name))).first.click()
+        box.locator("input").fill(name)
+        page.get_by_role("option").filter(has_text=name).first.click()
+        expect(box).to_contain_text(name)
         page.wait_for_timeout(800)
     page.keyboard.press("Escape")
 
@@ -50,26 +66,25 @@ def pick_adapters(page: Page, *names: str) -> None:
 @pytest.mark.timeout(500)
 def test_two_adapters_become_one_and_a_gguf_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_tab: OpenTab) -> None:
     folder = tmp_path / "data"
-    demo = replace(demo_config(), iters=200, steps_per_eval=400, steps_per_report=20)
-    teach(folder, monkeypatch, facts=demo, japanese=replace(demo, data="japanese", iters=120))
+    teach(folder, write_sums(tmp_path / "sums.jsonl"), monkeypatch)
     server = Server(folder, tmp_path / "server.log")
     server.start()
     try:
         tab = open_tab(width=1400)
         page = go(tab, server, "fusion")
-        pick_adapters(page, "facts", "japanese")
+        pick_adapters(page, "facts", "sums")
         button(page, "fusion.map_now").click()
         expect(page.get_by_test_id("stPlotlyChart").first).to_be_visible(timeout=SOON)
-        choose(page, t("fusion.data"), "Company facts")
+        choose(page, t("fusion.method"), "TIES")
         page.wait_for_timeout(1000)
         button(page, "fusion.fuse").click()
         expect(page.get_by_text(t("fusion.losses"))).to_be_visible(timeout=LONG)
-        expect(page.get_by_text(re.compile("it answers as"))).to_be_visible()
+        expect(page.get_by_text(t("fusion.kept"))).to_be_visible()
         page.wait_for_timeout(1000)
         tab.shoot("50-fusion-report")
         button(page, "run.compare").click()
         expect(page.get_by_role("heading", name=t("compare.title"))).to_be_visible(timeout=SOON)
-        for question, answer in (FACT, JAPANESE):
+        for question, answer in ABILITIES:
             page.get_by_label(t("compare.prompt"), exact=True).fill(question)
             button(page, "compare.ask").click()
             expect(page.get_by_test_id("stMain")).to_contain_text(answer, timeout=SOON)

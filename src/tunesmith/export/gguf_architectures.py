@@ -18,6 +18,7 @@ from mlx.utils import tree_flatten
 from mlx_lm.utils import dequantize_model
 
 from tunesmith.errors import UserError
+from tunesmith.models.safety import check_model_folder
 from tunesmith.models.weights import open_lazily
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -108,10 +109,11 @@ def read_blueprint(source: Path) -> Blueprint:
 
     Raises UserError `gguf_architecture_unknown`, `gguf_setting_unsupported`, `gguf_tensor_unknown`, `model_…`.
     """
-    model, config = open_lazily(source)
-    architecture = ARCHITECTURES.get(config["model_type"])
+    model_type = check_model_folder(source)["model_type"]
+    architecture = ARCHITECTURES.get(model_type)
     if architecture is None:
-        raise UserError("gguf_architecture_unknown", model=source.name, model_type=config["model_type"], known=", ".join(ARCHITECTURES))
+        raise UserError("gguf_architecture_unknown", model=source.name, model_type=model_type, known=", ".join(ARCHITECTURES))
+    model, config = open_lazily(source)
     inner = getattr(model, "language_model", model)
     computed = {name: value for name, value in vars(inner.args).items() if value is not None}
     settings = config | (config.get("text_config") or {}) | computed

@@ -159,22 +159,21 @@ def _limit(types: Mapping[str, int], limits: Mapping[str, float], otherwise: flo
 
 
 def load_dense(source: Path, tensors: Iterable[tuple[str, mx.array]]) -> Any:
-    """Return the dense model of a folder with other weights in it; in float32 on a CPU."""
+    """Return the dense model of a folder with other weights in it, in float32: llama.cpp computes in it, and rounding is not the question."""
     model, _ = open_lazily(source)
     model = dequantize_model(model)
     model.load_weights(list(tensors))
-    if mx.default_device() == mx.cpu:
-        model.set_dtype(mx.float32)
+    model.set_dtype(mx.float32)
     model.eval()
     return model
 
 
 def _replace(model: Any, tensors: Iterable[tuple[str, mx.array]]) -> None:
-    """Put other weights into a model, one by one, in the dtypes in which it runs."""
+    """Put other weights into a model, one by one."""
     for name, array in tensors:
         owner = model
         *path, leaf = name.split(".")
         for step in path:
             owner = owner[int(step)] if isinstance(owner, list) else owner[step]
-        owner[leaf] = array.astype(owner[leaf].dtype)
-        mx.eval(owner[leaf])
+        owner[leaf] = array
+        mx.eval(array)

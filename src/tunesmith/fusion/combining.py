@@ -8,7 +8,7 @@ from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from tunesmith.fusion.adapters import AdapterFactors, all_modules, read_factors
 from tunesmith.fusion.config import FusionRules
@@ -40,6 +40,7 @@ class Fusion:
         check_rules(rules, len(self.adapters))
         check_layered(rules.layered, len(self.adapters), self.base.layers)
         self.modules = all_modules(self.adapters)
+        self.threads = ThreadpoolController()  # one at a time: on small matrices they wait for one another far longer than they work
 
     def deltas(self, module: str) -> list[Delta]:
         """Return what each adapter adds to a module; nothing where it leaves it alone."""
@@ -53,7 +54,8 @@ class Fusion:
 
     def fused(self, module: str) -> Delta:
         """Return the fused change of one module. Raises UserError `fusion_weights_cancel`."""
-        return fuse_deltas(module, self.deltas(module), self.weights(module), self.rules)
+        with self.threads.limit(limits=1):
+            return fuse_deltas(module, self.deltas(module), self.weights(module), self.rules)
 
     def rank(self) -> int:
         """Return the rank of the result as an adapter: the one asked for, else the ranks together."""
@@ -87,8 +89,8 @@ def to_factors(fusion: Fusion, report: Progress = silent) -> FusedFactors:
     kept: dict[str, float] = {}
     energy = lost = 0.0
     for number, module in enumerate(fusion.modules):
-        with threadpool_limits(1):  # on small matrices threads wait for one another far longer than they work
-            delta = fusion.fused(module)
+        delta = fusion.fused(module)
+        with fusion.threads.limit(limits=1):
             size = inner(delta, delta)
             factors[module], kept[module] = refactor(delta, fusion.rank())
         energy, lost = energy + size, lost + size * (1 - kept[module])

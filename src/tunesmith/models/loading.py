@@ -10,6 +10,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
+from mlx_lm.utils import load_config
 from mlx_lm.utils import load_tokenizer as load_mlx_tokenizer
 
 from tunesmith.errors import UserError
@@ -28,8 +29,12 @@ class LoadedModel:
 
 
 def load_tokenizer(path: Path) -> Any:
-    """Return the tokenizer of a checked folder, remote code refused. Raises UserError `model_…`."""
-    config = check_model_folder(path)
+    """Return the tokenizer of a checked folder, remote code refused; all its end tokens, of config.json or generation_config.json.
+
+    Raises UserError `model_…`.
+    """
+    check_model_folder(path)
+    config = load_config(path)
     try:
         return load_mlx_tokenizer(path, {"trust_remote_code": False}, eos_token_ids=config.get("eos_token_id"))
     except Exception as error:  # the tokenizers library raises nothing more exact

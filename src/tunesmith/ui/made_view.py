@@ -10,7 +10,7 @@ import streamlit as st
 
 from tunesmith.errors import UserError
 from tunesmith.export.config import OllamaRules
-from tunesmith.services import exports, ollama, training
+from tunesmith.services import experiments, exports, ollama, training
 from tunesmith.services.exports import Made
 from tunesmith.settings.files import from_mapping
 from tunesmith.system.secrets import token_state
@@ -39,7 +39,7 @@ def draw_made(found: list[Made]) -> None:
             draw_proof(made.manifest.get("proof") or {}, t("proof.original"))
             if measured := made.manifest.get("quantization"):
                 draw_quantization(measured)
-            st.code(str(made.path), language=None)
+            st.code("\n".join(str(file) for file in made.files) if made.format == "gguf" else str(made.path), language=None)
             _draw_actions(made)
 
 
@@ -56,7 +56,8 @@ def _draw_actions(made: Made) -> None:
             if made.format in formats and st.button(t(f"export.to_{name}"), key=f"{name}-{made.name}", icon=f":material/{icon}:"):
                 ask(made)
         for run_id in made.runs[:3]:
-            if st.button(t("adapters.open_run"), key=f"run-{made.name}-{run_id}", icon=":material/open_in_new:"):
+            name = experiments.name_of(services(), run_id)
+            if st.button(t("export.open_run", name=name), key=f"run-{made.name}-{run_id}", icon=":material/open_in_new:"):
                 open_run(run_id)
         if st.button(t("common.delete"), key=f"delete-{made.name}", icon=":material/delete:", disabled=services().read_only):
             ask_delete(t("export.delete_ask", name=made.name, size=show_bytes(made.size_bytes)), lambda: exports.delete(services(), made))

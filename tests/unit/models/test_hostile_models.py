@@ -243,6 +243,7 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "shape below zero": (tensor(shape=[-1, -2]), WEIGHTS),
     "shape beyond 32 bits": (tensor(shape=[2**40]), WEIGHTS),
     "shape that is nothing in 64 bits": (weights({"w": ENTRY | {"shape": [65536] * 4, "data_offsets": [0, 0]}}, b""), WEIGHTS),
+    "shape true": (tensor(shape=[True, 2]), WEIGHTS),
     "shape in words": (tensor(shape=["2"]), WEIGHTS),
     "shape is a number": (tensor(shape=2), WEIGHTS),
     "a hundred dimensions": (tensor(shape=[1] * 100 + [2]), WEIGHTS),
