@@ -15,6 +15,7 @@ from tests.adapters import add_adapter
 from tests.e2e.conftest import Server, Watched
 from tests.e2e.test_controls import button, choose, go
 from tests.jobs.conftest import wait_for
+from tests.parity.llama_engine import engine_folder
 from tunesmith.i18n.catalog import t
 from tunesmith.services import context, dataset_versions, training
 from tunesmith.services.home import demo_config
@@ -66,6 +67,7 @@ def pick_adapters(page: Page, *names: str) -> None:
 @pytest.mark.timeout(500)
 def test_two_adapters_become_one_and_a_gguf_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_tab: OpenTab) -> None:
     folder = tmp_path / "data"
+    monkeypatch.setenv("TUNESMITH_LIBLLAMA", str(engine_folder()))
     teach(folder, write_sums(tmp_path / "sums.jsonl"), monkeypatch)
     server = Server(folder, tmp_path / "server.log")
     server.start()
