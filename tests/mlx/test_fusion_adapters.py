@@ -140,9 +140,9 @@ def test_adapters_that_are_not_there(tmp_path: Path, weights: BaseWeights) -> No
 def test_a_weight_is_read_once_for_all_adapters(weights: BaseWeights) -> None:
     assert weights.read(QUERY) is weights.read(QUERY)
     assert weights.read(QUERY).shape == weights.shape(QUERY)
-    first = weights.read(QUERY)
-    weights.read(DOWN)
-    assert np.array_equal(weights.read(QUERY), first)
+    stored: Any = mx.load(str(DEMO_MODEL / "model.safetensors"))
+    for name in (QUERY, DOWN, QUERY):
+        assert np.array_equal(weights.read(name), np.array(stored[f"{name}.weight"].astype(mx.float32)))
     assert weights.shape("model.embed_tokens") is None
 
 
@@ -173,6 +173,7 @@ def test_a_model_folder_in_shards(save: Callable[..., Path], monkeypatch: pytest
     assert mx.array_equal(made.model(mx.array([[5, 9, 300]])), source.model(mx.array([[5, 9, 300]])))
     assert made.tokenizer.chat_template == "{{ messages[0]['content'] }}"
     assert orjson.loads((folder / "tunesmith.json").read_bytes()) == {"from": "demo"}
+    assert (folder / "README.md").read_text(encoding="utf-8") == "card"
 
 
 def test_a_model_folder_is_whole_or_not_there(save: Callable[..., Path]) -> None:

@@ -218,6 +218,8 @@ def test_factors_averaged_one_by_one_are_wrong(trained: dict[str, Path], referen
     made = to_factors(fusion)
     naive = naive_average(fusion.adapters, EVEN)
     assert naive is not None
+    for leaf, exact in (("lora_a", naive[fusion.modules[0]].a), ("lora_b", naive[fusion.modules[0]].b)):
+        assert exact == pytest.approx(sum(0.5 * adapter.modules[fusion.modules[0]][leaf] for adapter in fusion.adapters))
     wrong = [relative_error(to_dense(naive[module]), as_float64(fusion.fused(module))) for module in fusion.modules]
     assert min(wrong) > 0.3
     rows = HeldOut(write_rows(tmp_path / "rows", BOXES + COLOURS))

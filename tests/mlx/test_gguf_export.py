@@ -82,7 +82,8 @@ def test_each_kind_rounds_as_it_should(tmp_path: Path, outtype: str, error: floa
 
 def test_the_vocabulary_and_the_settings(tmp_path: Path) -> None:
     source = make_tiny_model(tmp_path / "model", "llama", rope_theta=500_000.0, vocab_size=512)
-    change(source / "config.json", eos_token_id=[4, 1])
+    for file in ("config.json", "generation_config.json"):
+        change(source / file, eos_token_id=[4, 1])
     reader = export(source, tmp_path / "m.gguf", name="My model", template="{{ messages }}")
     tokens, types = value(reader, "tokenizer.ggml.tokens"), value(reader, "tokenizer.ggml.token_type")
     assert (value(reader, "general.name"), value(reader, "tokenizer.chat_template")) == ("My model", "{{ messages }}")

@@ -159,7 +159,7 @@ def _limit(types: Mapping[str, int], limits: Mapping[str, float], otherwise: flo
 
 
 def load_dense(source: Path, tensors: Iterable[tuple[str, mx.array]]) -> Any:
-    """Return the dense model of a folder with other weights in it, in float32: llama.cpp computes in it, and rounding is not the question."""
+    """Return the dense model of a folder with other weights in it, in float32: how MLX rounds is not the question."""
     model, _ = open_lazily(source)
     model = dequantize_model(model)
     model.load_weights(list(tensors))

@@ -29,7 +29,7 @@ def draw_serving(titles: dict[str, str], sources: dict[str, Source]) -> None:
 
 
 def _draw_form(source: Source) -> None:
-    left, middle, right = st.columns(3)
+    left, middle, right = st.columns([3, 4, 2])
     name = left.text_input(t("serve.name"), value=source.name[:60], help=t("serve.name_help"), key=f"serve-{source.key}")
     reach = middle.segmented_control(
         t("serve.reach"), REACHES, default="here", format_func=lambda r: t(f"serve.reach_{r}"), help=t("serve.reach_help")
