@@ -30,7 +30,8 @@ FORMS = (
     FusionRules, QuantizeRules, GgufRules, OllamaRules,
 )  # fmt: skip
 PROPER_NAMES = {
-    "ChatML", "Alpaca", "Llama 2", "Llama 3", "Qwen", "Gemma", "Mistral", "Phi", "JSON", "CSV", "TSV", "Parquet", "Excel", "Markdown", "GGUF", "LM Studio", "Ollama", "Modelfile", "SLERP", "NuSLERP", "TIES", "DELLA", "Breadcrumbs",
+    "ChatML", "Alpaca", "Llama 2", "Llama 3", "Qwen", "Gemma", "Mistral", "Phi", "JSON", "CSV", "TSV", "Parquet", "Excel", "Markdown",
+    "GGUF", "LM Studio", "Ollama", "Modelfile", "SLERP", "NuSLERP", "TIES", "DELLA", "Breadcrumbs",
 }  # fmt: skip
 JAPANESE = re.compile(r"[぀-ヿ一-鿿]")
 
