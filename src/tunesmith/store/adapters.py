@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tunesmith.errors import UserError
-from tunesmith.store.files import as_user_error, read_json, write_json
+from tunesmith.store.files import read_json, staged_folder, write_json
 from tunesmith.store.labels import read_labels
 from tunesmith.system.paths import as_file_name, resolve_under
 
@@ -44,16 +42,9 @@ class AdapterStore:
         self._trash = self.root / ".trash"
         self._trash.mkdir(parents=True, exist_ok=True)
 
-    @contextmanager
-    def staging(self) -> Iterator[Path]:
+    def staging(self) -> AbstractContextManager[Path]:
         """Give an empty folder to write an adapter into; what was not taken over is deleted. Raises UserError `disk_full`."""
-        folder = Path(tempfile.mkdtemp(dir=self.root, prefix=".new-"))
-        try:
-            yield folder
-        except OSError as error:
-            raise as_user_error(error, folder) from error
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        return staged_folder(self.root)
 
     def add(self, staged: Path, name: str, origin: str, model: str, model_path: Path, lineage: dict[str, Any]) -> AdapterRecord:
         """Take over a staged folder that holds `adapter/`. Raises UserError `disk_full`."""

@@ -5,16 +5,15 @@ from __future__ import annotations
 import errno
 import hashlib
 import shutil
-import tempfile
 import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tunesmith.errors import UserError
-from tunesmith.store.files import as_user_error, read_json, write_json
+from tunesmith.store.files import read_json, staged_folder, write_json
 from tunesmith.system.paths import as_file_name, resolve_under
 
 
@@ -41,16 +40,9 @@ class DatasetStore:
         self._trash = self.root / ".trash"
         self._trash.mkdir(parents=True, exist_ok=True)
 
-    @contextmanager
-    def staging(self) -> Iterator[Path]:
+    def staging(self) -> AbstractContextManager[Path]:
         """Give an empty folder to write a version into; what was not taken over is deleted. Raises UserError `disk_full`."""
-        folder = Path(tempfile.mkdtemp(dir=self.root, prefix=".new-"))
-        try:
-            yield folder
-        except OSError as error:
-            raise as_user_error(error, folder) from error
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        return staged_folder(self.root)
 
     def create(self, name: str, staged: Path, record: dict[str, Any], facts: dict[str, Any], taken: Collection[str] = ()) -> str:
         """Make a new data set of a staged version; return its id, made from the name but none of `taken`. Raises UserError `disk_full`."""

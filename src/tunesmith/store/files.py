@@ -6,7 +6,9 @@ import hashlib
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,6 +86,18 @@ def as_user_error(error: OSError, path: Path) -> UserError:
     if error.errno in {1, 13, 30}:  # EPERM, EACCES, EROFS
         return UserError("no_permission", folder=str(path.parent))
     return UserError("file_not_writable", file=str(path), reason=error.strerror or str(error))
+
+
+@contextmanager
+def staged_folder(root: Path) -> Iterator[Path]:
+    """Give an empty folder under `root` to write into; what was not moved away is deleted. Raises UserError `disk_full`."""
+    folder = Path(tempfile.mkdtemp(dir=root, prefix=".new-"))
+    try:
+        yield folder
+    except OSError as error:
+        raise as_user_error(error, folder) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def copy_into(source: Path, target: Path) -> None:
