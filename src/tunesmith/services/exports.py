@@ -231,5 +231,3 @@ def delete(s: Services, made: Made) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     made.path.rename(aside)  # at once; what it held goes afterwards
     shutil.rmtree(aside, ignore_errors=True)
-
-
