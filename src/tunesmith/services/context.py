@@ -14,6 +14,7 @@ from tunesmith.jobs.queue import is_quiet, parse_quiet_hours
 from tunesmith.jobs.supervisor import Supervisor
 from tunesmith.settings.files import from_mapping, read_yaml
 from tunesmith.settings.schema import AppSettings
+from tunesmith.store.adapters import AdapterStore
 from tunesmith.store.experiments import ExperimentStore
 from tunesmith.store.rollouts import RolloutLog
 from tunesmith.store.series import MetricSeries
@@ -83,6 +84,7 @@ def build_services() -> Services:
     supervisor.start()
     if supervisor.in_charge:
         store.purge_trash()
+        AdapterStore(data_dir).purge_trash()
     return services
 
 

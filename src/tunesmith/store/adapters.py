@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.errors import UserError
-from tunesmith.store.files import read_json, staged_folder, write_json
+from tunesmith.store.files import purge_older, read_json, staged_folder, write_json
 from tunesmith.store.labels import read_labels
 from tunesmith.system.paths import as_file_name, resolve_under
 
-RECORD = "record.json"
+RECORD, TRASH_DAYS = "record.json", 7
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,10 @@ class AdapterStore:
         shutil.rmtree(target, ignore_errors=True)
         path.rename(target)
         os.utime(target)
+
+    def purge_trash(self) -> None:
+        """Delete what has been in the trash for more than 7 days."""
+        purge_older(self._trash, TRASH_DAYS)
 
     def restore(self, adapter_id: str) -> None:
         """Bring an adapter back. Raises UserError `adapter_unknown`, `target_exists`."""

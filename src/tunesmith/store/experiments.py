@@ -19,7 +19,7 @@ from typing import Any
 import orjson
 
 from tunesmith.errors import UserError
-from tunesmith.store.files import copy_into, read_json, sha256_of, write_atomic, write_json
+from tunesmith.store.files import copy_into, purge_older, read_json, sha256_of, write_atomic, write_json
 from tunesmith.store.labels import change_labels, read_labels, set_name
 from tunesmith.store.migrations import SCHEMA_VERSION, migrate
 from tunesmith.store.run_folder import RunFolder
@@ -220,9 +220,7 @@ class ExperimentStore:
 
     def purge_trash(self) -> None:
         """Delete what has been in the trash for more than 7 days."""
-        for path in self.trash_folder.iterdir():
-            if time.time() - path.stat().st_mtime > TRASH_DAYS * 86400:
-                shutil.rmtree(path, ignore_errors=True)
+        purge_older(self.trash_folder, TRASH_DAYS)
 
 
 def _make_private(folder: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -98,6 +99,13 @@ def staged_folder(root: Path) -> Iterator[Path]:
         raise as_user_error(error, folder) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def purge_older(folder: Path, days: float) -> None:
+    """Delete what was put into a trash folder more than so many days ago."""
+    for path in folder.iterdir():
+        if time.time() - path.stat().st_mtime > days * 86400:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def copy_into(source: Path, target: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,16 @@ def test_trash_and_back(tmp_path: Path) -> None:
         store.get(record.id)
     store.restore(record.id)
     assert store.get(record.id) == record
+
+
+def test_the_trash_is_emptied_after_a_week(tmp_path: Path) -> None:
+    store, old, new = AdapterStore(tmp_path), add_adapter(tmp_path, "old"), add_adapter(tmp_path, "new")
+    for record in (old, new):
+        store.trash(record.id)
+    long_ago = time.time() - 8 * 86400
+    os.utime(store.root / ".trash" / old.id, (long_ago, long_ago))
+    store.purge_trash()
+    assert [path.name for path in (store.root / ".trash").iterdir()] == [new.id]
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
