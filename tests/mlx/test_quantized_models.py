@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import mlx.core as mx
 import orjson
 import pytest
+from mlx.utils import tree_flatten
+from mlx_lm.models import gpt2
 
 from tests.random_deltas import random_factors
 from tunesmith.errors import UserError
@@ -114,6 +117,31 @@ def test_formats_that_there_are_not(rules: QuantizeRules, code: str) -> None:
     with pytest.raises(UserError) as caught:
         check_quantize_rules(rules)
     assert caught.value.code == code
+
+
+@pytest.fixture
+def other_layers(tmp_path: Path) -> Path:
+    """A GPT-2 of one block, 40 wide: its layers have other names, and no width divides by 64."""
+    sizes = {"n_ctx": 64, "n_embd": 40, "n_head": 2, "n_layer": 1, "n_positions": 64, "layer_norm_epsilon": 1e-5, "vocab_size": 1024}
+    folder = tmp_path / "gpt2"
+    folder.mkdir()
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(DEMO_MODEL / name, folder / name)
+    (folder / "config.json").write_bytes(orjson.dumps(sizes | {"model_type": "gpt2"}))
+    model = gpt2.Model(gpt2.ModelArgs(model_type="gpt2", **sizes))
+    mx.save_safetensors(str(folder / "model.safetensors"), dict(tree_flatten(model.parameters())), metadata={"format": "mlx"})
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("rules", "code"),
+    [(QuantizeRules(), "model_cannot_be_quantized"), (QuantizeRules(recipe="mixed_3_6"), "recipe_needs_known_layers")],
+)
+def test_models_that_a_format_does_not_fit(other_layers: Path, tmp_path: Path, rules: QuantizeRules, code: str) -> None:
+    with pytest.raises(UserError) as caught:
+        quantize_folder(other_layers, tmp_path / "made", rules, "card", {}, silent)
+    assert caught.value.code == code, str(caught.value)
+    assert not (tmp_path / "made").exists()
 
 
 @pytest.fixture(params=["affine", "mxfp4"])

@@ -48,7 +48,7 @@ def add_rows(parts: Sequence[Array], weights: Array, elects: bool, normalize: bo
         if normalize:
             total /= np.float32(weights.sum())
         return total
-    sign = np.where(total >= 0, np.float32(1), np.float32(-1))
+    sign = np.float32(2) * (total >= 0) - np.float32(1)
     total.fill(0)
     agreeing = np.zeros_like(total)
     for part, weight in zip(parts, weights, strict=True):
@@ -58,7 +58,7 @@ def add_rows(parts: Sequence[Array], weights: Array, elects: bool, normalize: bo
         if normalize:
             agreeing += (part > 0) * np.float32(weight)
     if normalize:
-        agreeing[agreeing == 0] = 1
+        agreeing += agreeing == 0  # where nobody changes a value, nothing is divided by nothing
         total /= agreeing
     total *= sign
     return total

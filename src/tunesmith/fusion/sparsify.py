@@ -1,7 +1,7 @@
 """Which values of a delta are kept, row block by row block, so that no more than one dense delta is ever in hand.
 
 Each function looks at a delta once and returns `keep(rows) -> rows`, to be called for blocks in their order. Knows no other delta and
-no weights.
+no weights. Values are finite, so rows × mask drops the others: many times faster than a choice value by value.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def by_magnitude(delta: Delta, rules: FusionRules, _: Seed) -> Keep:
     """Keep the largest values: TIES' trim (Yadav et al., arXiv 2306.01708)."""
     count = max(1, int(rules.density * delta.shape[0] * delta.shape[1]))
     (least,) = _sizes_at(delta, [count])
-    return lambda rows: np.where(np.abs(rows) >= least, rows, np.float32(0))
+    return lambda rows: rows * (np.abs(rows) >= least)
 
 
 def without_outliers(delta: Delta, rules: FusionRules, _: Seed) -> Keep:
@@ -46,7 +46,7 @@ def without_outliers(delta: Delta, rules: FusionRules, _: Seed) -> Keep:
 def _between(least: float, most: float) -> Keep:
     def keep(rows: Array) -> Array:
         sizes = np.abs(rows)
-        return np.where((sizes >= least) & (sizes < most), rows, np.float32(0))
+        return np.asarray(rows * ((sizes >= least) & (sizes < most)))
 
     return keep
 
@@ -87,8 +87,8 @@ def _drawn(delta: Delta, rules: FusionRules, seed: Seed, likelihood: Likelihood)
 
         def draw(rows: Array) -> Array:
             likely = likelihood(rows)
-            kept = chance.random(rows.shape, dtype=np.float32) < likely
-            return np.where(kept, rows / likely if rescale else rows, np.float32(0))
+            kept = rows * (chance.random(rows.shape, dtype=np.float32) < likely)
+            return np.asarray(kept / likely if rescale else kept)
 
         return draw
 
