@@ -95,7 +95,7 @@ def test_every_value_divided_or_not(method: str, normalize: str, monkeypatch: py
     assert count_different(*both(three(), rules, monkeypatch)) == 0
 
 
-@pytest.mark.parametrize("method", [pytest.param("ties", marks=pytest.mark.slow), "dare_ties"])
+@pytest.mark.parametrize("method", ["ties", "dare_ties"])
 def test_every_value_of_a_large_module(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """16.8 million values: at most 5 differ, where two are of one size at the edge of what is kept."""
     rules = FusionRules(method, density=0.5, rescale="l1")
