@@ -226,7 +226,7 @@ REFUSED_TENSORS: dict[str, tuple[Callable[[Tensors], None], str]] = {
     "the wrong height": (put(B, (128, 2)), FIT),
     "ranks of A and B that differ": (put(A, (3, 256)), FIT),
     "experts": (put(A, (4, 2, 256)), "adapter_of_experts"),
-    "a rank above the width": (lambda t: (put(A, (300, 256))(t), put(B, (256, 300))(t)), FIT),  # type: ignore[func-returns-value]
+    "a rank far above the width": (lambda t: (put(A, (3000, 256))(t), put(B, (256, 3000))(t)), FIT),  # type: ignore[func-returns-value]
     "no rank": (lambda t: (put(A, (0, 256))(t), put(B, (256, 0))(t)), "adapter_rank_zero"),  # type: ignore[func-returns-value]
     "not a number": (put(A, (2, 256), np.nan), "adapter_not_finite"),
     "infinity": (put(B, (256, 2), np.inf), "adapter_not_finite"),

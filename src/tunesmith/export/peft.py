@@ -20,8 +20,9 @@ from tunesmith.export.peft_import import PEFT_WEIGHTS, from_peft
 from tunesmith.inference.adapter_bank import AdapterBank
 from tunesmith.inference.proof import Likeness, compare_logits, encode_prompts, prompt_logits
 from tunesmith.models.adapter_files import CONFIG, save_folder
-from tunesmith.models.adapter_modules import AdapterModules, layer_of, read_modules, read_settings
+from tunesmith.models.adapter_modules import AdapterModules, read_modules, read_settings
 from tunesmith.models.loading import load_model
+from tunesmith.models.module_names import layer_of
 from tunesmith.models.safety import read_safetensors_header, weight_files
 from tunesmith.models.weights import Array, BaseWeights
 

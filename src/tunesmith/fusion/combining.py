@@ -15,7 +15,6 @@ from tunesmith.fusion.config import FusionRules
 from tunesmith.fusion.deltas import Array, Delta, LowRank, inner, refactor, to_dense, zero
 from tunesmith.fusion.layered import check_layered, weights_for
 from tunesmith.fusion.methods import check_rules, fuse_deltas
-from tunesmith.models.loading import hash_model
 from tunesmith.models.weights import BaseWeights
 from tunesmith.system.progress import Progress, silent
 
@@ -34,9 +33,8 @@ class Fusion:
     def __init__(self, base: Path, sources: Sequence[Source], rules: FusionRules) -> None:
         """Read the factors. Raises UserError `adapter_…`, `fusion_…`, `model_…`."""
         self.base = BaseWeights(base)
-        found = hash_model(base)
         self.rules = rules
-        self.adapters: list[AdapterFactors] = [read_factors(source.folder, source.name, self.base, found) for source in sources]
+        self.adapters: list[AdapterFactors] = [read_factors(source.folder, source.name, self.base) for source in sources]
         check_rules(rules, len(self.adapters))
         check_layered(rules.layered, len(self.adapters), self.base.layers)
         self.modules = all_modules(self.adapters)
@@ -70,7 +68,7 @@ class Fusion:
 
     def template(self) -> str | None:
         """Return the prompt format that the adapters learned when they learned the same one."""
-        learned = {adapter.template for adapter in self.adapters}
+        learned = {adapter.found.template for adapter in self.adapters}
         return learned.pop() if len(learned) == 1 else None
 
 
@@ -102,10 +100,10 @@ def naive_average(adapters: Sequence[AdapterFactors], weights: Sequence[float]) 
     """Return the mean of the factors, as simple tools have it, though Σ wA · Σ wB is not Σ w AB; None when ranks or modules differ."""
     first = adapters[0]
     total = sum(weights)
-    if not all(a.kind == "lora" and _ranks(a) == _ranks(first) for a in adapters) or abs(total) < 1e-8:
+    if not all(a.found.kind == "lora" and _ranks(a) == _ranks(first) for a in adapters) or abs(total) < 1e-8:
         return None
     shares = np.asarray(weights, np.float32) / np.float32(total)
-    mean_scale = float(np.dot(shares, [a.scale for a in adapters]))
+    mean_scale = float(np.dot(shares, [a.found.scale for a in adapters]))
 
     def mean(module: str, leaf: str) -> Array:
         return np.asarray(sum(share * a.modules[module][leaf] for share, a in zip(shares, adapters, strict=True)))

@@ -7,28 +7,15 @@ is 1. The table's row replaces weight × curve for its layer.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tunesmith.errors import UserError
+from tunesmith.models.module_names import layer_of, short_name
 
 GROUPS = ("attention", "mlp", "other")
-_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
-
-
-def layer_of(module: str) -> int | None:
-    """Return the number of the layer that a module is in, None for one outside the layers (embedding, head)."""
-    found = _LAYER.search(module)
-    return int(found[1]) if found else None
-
-
-def short_name(module: str) -> str:
-    """Return a module's name within its layer, such as `self_attn.q_proj`."""
-    found = _LAYER.search(module)
-    return module[found.end() :] if found else module
 
 
 def group_of(module: str) -> str:

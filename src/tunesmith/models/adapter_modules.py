@@ -6,7 +6,6 @@ Knows no other formats and no algebra.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 from tunesmith.errors import UserError
 from tunesmith.models.adapter_files import CONFIG, WEIGHTS, adapter_config, save_folder
 from tunesmith.models.loading import hash_model
+from tunesmith.models.module_names import layer_of, short_name
 from tunesmith.models.safety import (
     LARGEST_CONFIG_BYTES,
     LARGEST_TEMPLATE_BYTES,
@@ -30,7 +30,7 @@ from tunesmith.models.weights import Array, BaseWeights, open_lazily
 
 LEAVES = {"lora": {"lora_a", "lora_b"}, "dora": {"lora_a", "lora_b", "m"}}
 FLOATS = ("F32", "F16", "BF16")
-_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
+WIDEST_RANK = 8  # times the layer's width: adapters that were fused lie side by side
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,21 @@ class AdapterModules:
     modules: Mapping[str, Mapping[str, Array]]
     template: str | None = None
 
+    @property
+    def rank(self) -> int:
+        """Return the largest rank among the modules."""
+        return max((int(arrays["lora_a"].shape[1]) for arrays in self.modules.values()), default=0)
+
 
 def read_settings(folder: Path, adapter: str) -> dict[str, Any]:
-    """Return adapter_config.json of a stranger's folder. Raises UserError `adapter_file_broken`, `model_file_not_plain`."""
-    check_plain_files(folder)
+    """Return adapter_config.json of a stranger's folder.
+
+    Raises UserError `adapter_missing`, `adapter_file_broken`, `model_file_not_plain`.
+    """
     file = folder / CONFIG
+    if not file.exists():
+        raise UserError("adapter_missing", run=adapter)
+    check_plain_files(folder)
     try:
         if file.stat().st_size > LARGEST_CONFIG_BYTES:
             raise ValueError("size")
@@ -124,8 +134,8 @@ def _check_shapes(adapter: str, module: str, arrays: Mapping[str, Array], shape:
     out, columns = shape or (0, 0)
     rank = arrays["lora_a"].shape[-1]
     fitting = {"lora_a": (columns, rank), "lora_b": (rank, out), "m": (out,)}
-    # a rank above the layer's own width adds nothing, and all modules are filled up to the largest rank
-    if rank > max(out, columns) or any(array.shape != fitting[leaf] for leaf, array in arrays.items()):
+    # a rank far above the layer's own width adds nothing, and all modules are filled up to the largest rank
+    if rank > WIDEST_RANK * max(out, columns) or any(array.shape != fitting[leaf] for leaf, array in arrays.items()):
         found = " × ".join(map(str, (arrays["lora_b"].shape[-1], arrays["lora_a"].shape[0])))
         raise UserError("adapter_does_not_fit", adapter=adapter, module=module, found=found, wanted=f"{out} × {columns}" if shape else "–")
 
@@ -135,24 +145,12 @@ def _is_embedding(base: BaseWeights, module: str) -> bool:
     return isinstance(dict(model.named_modules()).get(module), nn.Embedding | nn.QuantizedEmbedding)
 
 
-def layer_of(module: str) -> int | None:
-    """Return the number of the layer that a module is in, None for one outside the layers (embedding, head)."""
-    found = _LAYER.search(module)
-    return int(found[1]) if found else None
-
-
-def short_name(module: str) -> str:
-    """Return a module's name within its layer, such as `self_attn.q_proj`."""
-    found = _LAYER.search(module)
-    return module[found.end() :] if found else module
-
-
 def save_modules(target: Path, adapter: AdapterModules, base: BaseWeights, records: Mapping[str, Any] | None = None) -> None:
     """Write an adapter in mlx-lm's format, ranks below the largest filled with zeros; `records` are further JSON files.
 
     Raises UserError `disk_full`.
     """
-    rank = max(arrays["lora_a"].shape[1] for arrays in adapter.modules.values())
+    rank = max(1, adapter.rank)
     tensors: dict[str, mx.array] = {}
     for module, arrays in adapter.modules.items():
         missing = rank - arrays["lora_a"].shape[1]

@@ -267,7 +267,7 @@ def read_safetensors_header(file: Path) -> dict[str, Any]:
             if length > min(LARGEST_HEADER_BYTES, size - 8):
                 raise ValueError("header length")
             header = _parse_header(stream.read(length))
-        _check_metadata(header.pop("__metadata__", {}))
+        _check_metadata(header.pop("__metadata__", None) or {})  # mlx writes null where it has none
         _check_layout(header, size - 8 - length)
     except (struct.error, ValueError, KeyError, TypeError, OSError, RecursionError) as error:
         raise UserError("model_weights_broken", folder=file.parent.name, file=file.name, reason=str(error)[:100]) from error

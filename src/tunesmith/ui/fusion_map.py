@@ -8,8 +8,8 @@ from typing import Any
 import plotly.graph_objects as go
 import streamlit as st
 
-from tunesmith.fusion.layered import layer_of, short_name
 from tunesmith.jobs.job import Job
+from tunesmith.models.module_names import layer_of, short_name
 from tunesmith.ui.session import t
 
 MEASURES = ("cosine", "sign_disagreement", "norm_share")

@@ -11,8 +11,9 @@ from tests.random_deltas import as_float64, random_factors, relative_error
 from tunesmith.errors import UserError
 from tunesmith.fusion.config import CRUMBS, DRAWN, ELEMENT_WISE, SUMS, TRIMMED, FusionRules
 from tunesmith.fusion.deltas import LowRank, to_dense, zero
-from tunesmith.fusion.layered import check_layered, group_of, layer_of, short_name, value_at, weights_for
+from tunesmith.fusion.layered import check_layered, group_of, value_at, weights_for
 from tunesmith.fusion.methods import METHODS, check_rules, fuse_deltas
+from tunesmith.models.module_names import layer_of, short_name
 from tunesmith.settings.files import from_mapping
 
 QUERY, DOWN = "model.layers.2.self_attn.q_proj", "model.layers.0.mlp.down_proj"

@@ -324,6 +324,7 @@ def in_a_hub_cache(folder: Path) -> None:
 HONEST: dict[str, Change] = {
     "as it is": unchanged,
     "header filled up with spaces": weights(json.dumps({"w": ENTRY}).encode() + b" " * 61),
+    "header as mlx writes it": weights({"__metadata__": None, "w": ENTRY}),
     "header with metadata": weights({"__metadata__": {"format": "pt", "total": "1"}, "w": ENTRY}),
     "tensors in any order": two([8, 16], [0, 8]),
     "a tensor of nothing and a number alone": weights(
