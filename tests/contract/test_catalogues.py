@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from tunesmith.data.synthesis import SynthesisRules
+from tunesmith.evaluation.gate import GateRule
+from tunesmith.evaluation.intervals import IntervalRules
+from tunesmith.evaluation.metrics import METRICS
 from tunesmith.export.config import GgufRules, OllamaRules, QuantizeRules
 from tunesmith.fusion.config import FusionRules
 from tunesmith.i18n.catalog import LANGUAGES, field_words, load_catalogue, t
@@ -27,7 +30,7 @@ SOURCES = sorted([*(ROOT / "src/tunesmith").rglob("*.py"), *(ROOT / "pages").glo
 OTHERS = [lang for lang in LANGUAGES if lang != "en"]
 FORMS = (
     TrainConfig, LoraParameters, PolicyParameters, PreferenceParameters, AppSettings, Sampling, SynthesisRules, *REWARDS.values(),
-    FusionRules, QuantizeRules, GgufRules, OllamaRules,
+    FusionRules, QuantizeRules, GgufRules, OllamaRules, *METRICS.values(), IntervalRules, GateRule,
 )  # fmt: skip
 PROPER_NAMES = {
     "ChatML", "Alpaca", "Llama 2", "Llama 3", "Qwen", "Gemma", "Mistral", "Phi", "JSON", "CSV", "TSV", "Parquet", "Excel", "Markdown",

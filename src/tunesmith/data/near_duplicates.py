@@ -50,6 +50,14 @@ def bands_of(threshold: float) -> tuple[int, int]:
     return PERMUTATIONS, 1
 
 
+def band_keys(shingles: Sequence[Hashes], bands: int, rows: int) -> Iterator[list[bytes]]:
+    """Yield the keys [bands] of each text: texts that share one, in its place, are candidates."""
+    offsets = [0, *accumulate(len(hashes) for hashes in shingles)]
+    matrix = rensa.RMinHash.digest_matrix_from_flat_token_hashes(np.concatenate(shingles), offsets, PERMUTATIONS, _SEED)
+    for digest in np.array(matrix.to_rows(), dtype=np.uint32):
+        yield [digest[band * rows : (band + 1) * rows].tobytes() for band in range(bands)]
+
+
 class NearDuplicateIndex:
     """Texts by number; each new one is compared with those before that could be near. `text_of` reads a text again to decide."""
 
@@ -62,10 +70,7 @@ class NearDuplicateIndex:
     def add_block(self, first: int, texts: Sequence[str]) -> Iterator[tuple[int, int]]:
         """Add texts numbered from `first` on; yield (number, earlier number) of those that are near an earlier one."""
         shingles = [shingle_hashes(text) for text in texts]
-        offsets = [0, *accumulate(len(hashes) for hashes in shingles)]
-        matrix = rensa.RMinHash.digest_matrix_from_flat_token_hashes(np.concatenate(shingles), offsets, PERMUTATIONS, _SEED)
-        for place, digest in enumerate(np.array(matrix.to_rows(), dtype=np.uint32)):
-            keys = [digest[b * self._rows : (b + 1) * self._rows].tobytes() for b in range(self._bands)]
+        for place, keys in enumerate(band_keys(shingles, self._bands, self._rows)):
             candidates = {seen[key] for seen, key in zip(self._seen, keys, strict=True) if key in seen}
             near = next((c for c in sorted(candidates) if self._is_near(shingles[place], c, first, shingles)), None)
             if near is not None:
@@ -77,3 +82,24 @@ class NearDuplicateIndex:
     def _is_near(self, hashes: Hashes, candidate: int, first: int, shingles: Sequence[Hashes]) -> bool:
         other = shingles[candidate - first] if candidate >= first else shingle_hashes(self._text_of(candidate))
         return jaccard(hashes, other) >= self._threshold
+
+
+class NearTexts:
+    """A fixed list of texts in which others are looked up: all that are near are found, and nothing is added."""
+
+    def __init__(self, texts: Sequence[str], threshold: float) -> None:
+        self._threshold = threshold
+        self._bands, self._rows = bands_of(threshold)
+        self._shingles = [shingle_hashes(text) for text in texts]
+        self._places: list[dict[bytes, list[int]]] = [{} for _ in range(self._bands)]
+        for number, keys in enumerate(band_keys(self._shingles, self._bands, self._rows) if texts else ()):
+            for places, key in zip(self._places, keys, strict=True):
+                places.setdefault(key, []).append(number)
+
+    def find(self, texts: Sequence[str]) -> Iterator[list[tuple[int, float]]]:
+        """Yield of each text (number in the list, Jaccard similarity) of those that it is near to, in the list's order."""
+        shingles = [shingle_hashes(text) for text in texts]
+        for hashes, keys in zip(shingles, band_keys(shingles, self._bands, self._rows) if texts else (), strict=True):
+            candidates = {number for places, key in zip(self._places, keys, strict=True) for number in places.get(key, ())}
+            alike = [(number, jaccard(hashes, self._shingles[number])) for number in sorted(candidates)]
+            yield [(number, similarity) for number, similarity in alike if similarity >= self._threshold]

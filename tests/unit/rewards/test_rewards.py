@@ -128,15 +128,15 @@ def test_a_pattern() -> None:
 @pytest.mark.parametrize("pattern", ["(", "[a-", r"\p{Nope}", "a{99999999999}", "(?ua)x", "(" * 5000, "((a{1000}){1000}){1000}", r"\g<1>"])
 def test_a_wrong_pattern(pattern: str) -> None:
     error = refused("pattern", pattern=pattern, place="tag")
-    assert error.code == "reward_pattern_wrong"
+    assert error.code == "pattern_wrong"
     assert error.facts["pattern"] == pattern[:100]
     assert error.facts["reason"]
 
 
 def test_a_slow_pattern_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tunesmith.training.rewards.layout.PATTERN_SECONDS", 0.1)
+    monkeypatch.setattr("tunesmith.data.answer_forms.PATTERN_SECONDS", 0.1)
     begin = time.perf_counter()
-    assert refused("pattern", "a" * 100_000 + "b", pattern="(a+)+$").code == "reward_pattern_slow"
+    assert refused("pattern", "a" * 100_000 + "b", pattern="(a+)+$").code == "pattern_slow"
     assert time.perf_counter() - begin < 1.5
     assert score("pattern", "aa", pattern="(a+)+$") == 1
 
@@ -164,7 +164,7 @@ def test_json_by_schema(text: str, reward: float) -> None:
 )
 def test_a_wrong_schema(schema: str) -> None:
     error = refused("json_schema", "1", schema=schema)
-    assert error.code == "reward_schema_wrong"
+    assert error.code == "schema_wrong"
     assert error.facts["reason"]
 
 
@@ -176,8 +176,8 @@ def test_nothing_is_fetched_for_a_schema(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(socket, "getaddrinfo", reached)
     inner = '{"properties": {"a": {"$ref": "http://127.0.0.1:9/schema.json"}}}'
     assert score("json_schema", "1", schema=inner) == 1  # nothing in the answer leads there
-    assert refused("json_schema", '{"a": 1}', schema=inner).code == "reward_schema_wrong"
-    assert refused("json_schema", "1", schema='{"$ref": "file:///etc/passwd"}').code == "reward_schema_wrong"
+    assert refused("json_schema", '{"a": 1}', schema=inner).code == "schema_wrong"
+    assert refused("json_schema", "1", schema='{"$ref": "file:///etc/passwd"}').code == "schema_wrong"
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_nothing_is_fetched_for_a_schema(monkeypatch: pytest.MonkeyPatch) -> Non
     ],
 )  # fmt: skip
 def test_slow_patterns_of_a_schema_are_stopped(schema: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tunesmith.training.rewards.layout.PATTERN_SECONDS", 0.05)
+    monkeypatch.setattr("tunesmith.data.answer_forms.PATTERN_SECONDS", 0.05)
     word = "a" * 60_000 + "b"
     text = f'{{"{word}": 1}}' if "Properties" in schema else f'"{word}"'
     begin = time.perf_counter()
@@ -282,7 +282,7 @@ def test_a_rubric() -> None:
     assert score("rubric", "a: b", criteria=["contains: a: b"]) == 1
     assert score("rubric", "a", criteria=["  2   contains :a"]) == 1
     assert refused("rubric").facts == {"option": "criteria"}
-    assert refused("rubric", criteria=["matches: ("]).code == "reward_pattern_wrong"
+    assert refused("rubric", criteria=["matches: ("]).code == "pattern_wrong"
     assert refused("rubric", criteria=[3]).code == "setting_type"
 
 

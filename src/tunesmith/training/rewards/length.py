@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tunesmith.data.answers import split_words
 from tunesmith.settings.fields import setting
-from tunesmith.training.rewards.correctness import split_words
 from tunesmith.training.rewards.spec import Completion
 
 

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tunesmith.data.answers import final_answer, normalize_answer, split_words
 from tunesmith.data.japanese import main_language
 from tunesmith.errors import UserError
 from tunesmith.settings.fields import setting
-from tunesmith.training.rewards.correctness import split_words
-from tunesmith.training.rewards.extraction import final_answer, normalize_answer
 from tunesmith.training.rewards.layout import Pattern
 from tunesmith.training.rewards.spec import Completion
 
@@ -71,7 +70,7 @@ class Rubric:
     )  # fmt: skip
 
     def score(self, completion: Completion, row: Mapping[str, Any]) -> float | None:
-        """Return a share in 0..1. Raises UserError `reward_criterion_wrong`, `reward_option_empty`, `reward_pattern_…`."""
+        """Return a share in 0..1. Raises UserError `reward_criterion_wrong`, `reward_option_empty`, `pattern_…`."""
         if not self.criteria:
             raise UserError("reward_option_empty", option="criteria")
         parsed = [_parse(line) for line in self.criteria]

@@ -1,4 +1,7 @@
-"""The final answer in a text: behind a tag, in a box, after ####, in the last line. Knows no rewards."""
+"""Answers in texts: where the final one stands, its number, its letter, its words, texts made ready for comparison.
+
+Knows no rows: rewards and evaluation ask it alike.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import re
 import unicodedata
 from collections import deque
 from fractions import Fraction
+
+import regex
 
 PLACES = ("auto", "tag", "boxed", "last_line", "whole")
 _THINKING = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL | re.IGNORECASE)
@@ -22,6 +27,13 @@ _SHORT_TEXT = 2000
 # Putting combining marks in order takes the square of their number, so that no piece may have many.
 _PIECES = re.compile(r"[\w\s]*+[^\w\s]{1,60}+|[\w\s]++")
 _MARK = "####"
+_MARKED_CHOICE = re.compile(r"(?<![A-Za-z])([A-Z])\)|^([A-Z])\.(?!\w)")
+_PRONOUN = r"(?!(?<=I)\s+(?:am|think|believe|would|will|choose|chose|pick|select|say|guess|conclude|have|can)\b)"
+_CHOICE = re.compile(rf"(?<![A-Za-z])([A-Z])(?![A-Za-z'’]){_PRONOUN}")
+# scripts without spaces between words: kana and kanji, Thai and Lao, Burmese, Khmer
+_UNSPACED = "\u3005\u3006\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
+_WORDS = regex.compile(rf"[{_UNSPACED}]\p{{M}}*+|[^\W{_UNSPACED}]++")  # regex's \w holds the marks of Indic and Arabic letters
+_PARTS = regex.compile(rf"[^\W{_UNSPACED}]++|.", regex.DOTALL)
 
 
 def final_answer(text: str, place: str = "auto") -> str | None:
@@ -118,3 +130,21 @@ def _boxed(text: str) -> str | None:
 def _last_line(text: str) -> str | None:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else None
+
+
+def choice_letters(text: str) -> list[str]:
+    """Return the letters that a text names: those with a bracket behind them, as in (B) and B), else those that stand alone."""
+    text = usual_width(text)
+    marked = [first or second for first, second in _MARKED_CHOICE.findall(text)]
+    return marked or _CHOICE.findall(text)
+
+
+def split_words(text: str) -> list[str]:
+    """Return a text's words in lower case; of scripts without spaces, each character with its marks."""
+    return list(_WORDS.findall(normalize_answer(text)))
+
+
+def mentions(text: str, wanted: str) -> bool:
+    """Return whether a text holds the wanted one, spelled alike; words of spaced scripts count whole, so 14 does not mention 4."""
+    parts, wanted_parts = (_PARTS.findall(normalize_answer(each)) for each in (text, wanted))
+    return bool(wanted_parts) and "\0".join(["", *wanted_parts, ""]) in "\0".join(["", *parts, ""])

@@ -7,8 +7,7 @@ from fractions import Fraction
 
 import pytest
 
-from tunesmith.training.rewards.correctness import split_words
-from tunesmith.training.rewards.extraction import PLACES, final_answer, last_number, normalize_answer, reference_answer
+from tunesmith.data.answers import PLACES, final_answer, last_number, mentions, normalize_answer, reference_answer, split_words
 
 MANY = 200_000
 SLOW_TEXTS = {
@@ -122,6 +121,18 @@ def test_words_of_two_kinds_of_scripts() -> None:
     assert split_words("…!?") == []
 
 
+@pytest.mark.parametrize(
+    ("text", "wanted", "found"),
+    [
+        ("4 dogs", "4", True), ("14 dogs and 4 cats", "4", True), ("14 dogs", "4", False), ("dogs: 4", "4", True), ("4th", "4", False),
+        ("東京都", "京", True), ("Tokyoです", "tokyo", True), ("C++.", "c++", True), ("C++ is", "C", True), ("-5", "5", True),
+        ("text", "", False), ("", "text", False), ("text", "text", True), ("a  b", "A B", True), ("snake_case", "case", False),
+    ],
+)  # fmt: skip
+def test_a_text_mentions_whole_words(text: str, wanted: str, found: bool) -> None:
+    assert mentions(text, wanted) == found
+
+
 @pytest.mark.parametrize("text", SLOW_TEXTS.values(), ids=SLOW_TEXTS)
 def test_texts_that_are_made_to_be_slow(text: str) -> None:
     begin = time.perf_counter()
@@ -130,4 +141,5 @@ def test_texts_that_are_made_to_be_slow(text: str) -> None:
     reference_answer(text)
     last_number(text)
     split_words(text)
+    mentions(text, text[: MANY // 4])
     assert time.perf_counter() - begin < 1.0
