@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.sample_utils import make_sampler
 
 PREFILL_TOKENS = 2048
+REFILL_PARTS = 4  # rows enter a batch when a quarter of it is free: each entry copies the whole cache
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,14 @@ class Written:
 
     ids: list[int]
     truncated: bool
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prompt's token ids and what draws its answer, None for the likeliest token."""
+
+    ids: Sequence[int]
+    sampler: Callable[[mx.array], mx.array] | None = None
 
 
 class Abandoned(Exception):
@@ -63,6 +73,37 @@ def generate_groups(
     finally:
         generator.close()
     return [[Written(tokens[number], ends[number] == "length") for number in group] for group in ids]
+
+
+def generate_each(
+    model: Any, questions: Sequence[Question], max_tokens: int, rows: int, stop_tokens: Sequence[int], processors: Sequence[Any] = (),
+    abandoned: Callable[[], bool] = lambda: False,
+) -> Iterator[tuple[int, Written]]:  # fmt: skip
+    """Yield (a question's place, its answer) as answers end, at most `rows` in work at once; `processors` change logits as mlx-lm's do.
+
+    Raises Abandoned within one token of the wish.
+    """
+    generator = BatchGenerator(
+        model, stop_tokens=[[token] for token in stop_tokens], completion_batch_size=rows, prefill_batch_size=rows,
+        logits_processors=list(processors),
+    )  # fmt: skip
+    waiting = deque(enumerate(questions))
+    open_answers: dict[int, tuple[int, list[int]]] = {}
+    try:
+        while waiting or open_answers:
+            if waiting and len(open_answers) <= rows - max(1, rows // REFILL_PARTS):
+                places, some = zip(*(waiting.popleft() for _ in range(min(len(waiting), rows - len(open_answers)))), strict=True)
+                numbers = generator.insert([list(q.ids) for q in some], [max_tokens] * len(some), samplers=[q.sampler for q in some])
+                open_answers |= {number: (place, []) for number, place in zip(numbers, places, strict=True)}
+            for answer in generator.next_generated():
+                open_answers[answer.uid][1].append(answer.token)
+                if answer.finish_reason:
+                    place, ids = open_answers.pop(answer.uid)
+                    yield place, Written(ids, answer.finish_reason == "length")
+            if abandoned():
+                raise Abandoned
+    finally:
+        generator.close()
 
 
 def _insert(generator: Any, model: Any, prompt: Sequence[int], group_size: int, max_tokens: int) -> list[int]:

@@ -2,33 +2,51 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
 from mlx_lm.generate import generate_step
-from mlx_lm.sample_utils import make_sampler
 
 from tunesmith.data.formats import Message
 from tunesmith.data.templates import render
 from tunesmith.inference.protocol import Delta
 from tunesmith.inference.sampling import Sampling
+from tunesmith.inference.token_sampler import TokenSampler
 
 Activate = Callable[[], None]
 
 
-@dataclass
-class _Stream:
-    variant: int
-    activate: Activate
-    steps: Iterator[tuple[Any, Any]]
-    detokenizer: Any
-    began: float
-    tokens: int = 0
-    first_token_seconds: float | None = None
-    finish: str = ""
+class AnswerStream:
+    """One variant's answer as it grows: its text, its times, and how it ended (`finish`, empty before)."""
+
+    def __init__(self, variant: int, tokenizer: Any, max_tokens: int) -> None:
+        self.variant, self.finish = variant, ""
+        self._detokenizer, self._ends, self._max_tokens = tokenizer.detokenizer, frozenset(tokenizer.eos_token_ids), max_tokens
+        self._began, self._tokens = time.perf_counter(), 0
+        self._first_token_seconds: float | None = None
+
+    def take(self, token: int, logprob: float) -> Delta:
+        """Return what a token adds to the answer."""
+        seconds = time.perf_counter() - self._began
+        if self._first_token_seconds is None:
+            self._first_token_seconds = seconds
+        self._tokens += 1
+        known = math.isfinite(logprob)
+        if not known:
+            self.finish = "not_finite"
+        elif token in self._ends:
+            self.finish = "stop"
+        else:
+            self._detokenizer.add_token(token)
+            if self._tokens >= self._max_tokens:
+                self.finish = "length"
+        if self.finish:
+            self._detokenizer.finalize()
+        text = self._detokenizer.last_segment
+        return Delta(self.variant, text, self._tokens, seconds, self._first_token_seconds, self.finish, logprob if known else None)
 
 
 def generate_text(model: Any, tokenizer: Any, messages: Sequence[Message], max_tokens: int, template: str | None = None) -> str:
@@ -39,45 +57,28 @@ def generate_text(model: Any, tokenizer: Any, messages: Sequence[Message], max_t
 
 def generate_side_by_side(
     model: Any, tokenizer: Any, messages: Sequence[Message], sampling: Sampling, variants: Sequence[Activate],
-    templates: Sequence[str | None] = (),
+    templates: Sequence[str | None] = (), seeds: Sequence[int] = (),
 ) -> Iterator[Delta]:  # fmt: skip
     """Yield the variants' answers, one token each in turn. A variant's `activate` puts its adapter into the shared model.
 
-    `templates` are the prompt formats that the variants learned, None for the tokenizer's own.
+    `templates` are the prompt formats that the variants learned, None for the tokenizer's own; `seeds` go before the sampling's.
     """
     written = [mx.array(render(tokenizer, messages, answer_next=True, template=t)) for t in templates or [None] * len(variants)]
-    streams = [_open_stream(model, tokenizer, written[n], sampling, n, activate) for n, activate in enumerate(variants)]
-    while open_streams := [s for s in streams if not s.finish]:
-        for stream in open_streams:
-            stream.activate()
-            yield _take_token(stream, tokenizer, sampling)
+    sampler = TokenSampler(sampling)
+    streams = []
+    for number, activate in enumerate(variants):
+        steps = _open_steps(model, written[number], sampler, seeds[number] if seeds else sampling.seed)
+        streams.append((AnswerStream(number, tokenizer, sampling.max_tokens), activate, steps))
+    while streams:
+        for stream, activate, steps in streams:
+            activate()
+            token, logprobs = next(steps)
+            yield stream.take(token, logprobs[token].item())
+        streams = [turn for turn in streams if not turn[0].finish]
 
 
-def _open_stream(model: Any, tokenizer: Any, prompt: mx.array, sampling: Sampling, variant: int, activate: Activate) -> _Stream:
-    keys = iter(range(sampling.max_tokens + 2))
-    draw = make_sampler(temp=sampling.temperature, top_p=sampling.top_p if sampling.top_p < 1 else 0.0)
-
-    def seeded(logprobs: mx.array) -> mx.array:
-        mx.random.seed(sampling.seed * 100_003 + next(keys))  # streams take turns, so each token has a seed of its own
-        drawn: mx.array = draw(logprobs)
-        return drawn
-
-    steps = generate_step(prompt, model, max_tokens=sampling.max_tokens, sampler=seeded if sampling.temperature > 0 else draw)
-    return _Stream(variant, activate, steps, tokenizer.detokenizer, time.perf_counter())
-
-
-def _take_token(stream: _Stream, tokenizer: Any, sampling: Sampling) -> Delta:
-    token, _ = next(stream.steps)
-    seconds = time.perf_counter() - stream.began
-    if stream.first_token_seconds is None:
-        stream.first_token_seconds = seconds
-    stream.tokens += 1
-    if token in tokenizer.eos_token_ids:
-        stream.finish = "stop"
-    else:
-        stream.detokenizer.add_token(token)
-        if stream.tokens >= sampling.max_tokens:
-            stream.finish = "length"
-    if stream.finish:
-        stream.detokenizer.finalize()
-    return Delta(stream.variant, stream.detokenizer.last_segment, stream.tokens, seconds, stream.first_token_seconds, stream.finish)
+def _open_steps(model: Any, prompt: mx.array, sampler: TokenSampler, seed: int) -> Iterator[tuple[Any, Any]]:
+    steps: Iterator[tuple[Any, Any]] = generate_step(
+        prompt, model, max_tokens=sampler.sampling.max_tokens, sampler=sampler.for_row(seed), logits_processors=sampler.processors()
+    )
+    return steps

@@ -48,19 +48,17 @@ class Host:
         self._out.flush()
 
     def _stream(self, request: Request) -> None:
-        from tunesmith.inference.generation import generate_side_by_side
+        from tunesmith.inference.comparison import Variant, compare
         from tunesmith.inference.sampling import Sampling
         from tunesmith.models.adapter_files import read_template
 
         bank = self._open_bank(Path(request["model"]))
         adapters = [bank.load(Path(path)) if path else None for path in request["adapters"]]
-        variants = [lambda adapter=adapter: bank.activate(adapter) for adapter in adapters]
-        base = bank.base
         templates = [read_template(Path(path)) if path else None for path in request["adapters"]]
-        if not base.tokenizer.chat_template:  # the base has learned no format: it gets the tuned model's
+        if not bank.base.tokenizer.chat_template:  # the base has learned no format: it gets the tuned model's
             templates = [template or next(filter(None, templates), None) for template in templates]
-        sampling = Sampling(**request["sampling"])
-        for delta in generate_side_by_side(base.model, base.tokenizer, request["messages"], sampling, variants, templates):
+        variants = [Variant(adapter, template=template) for adapter, template in zip(adapters, templates, strict=True)]
+        for delta in compare(bank, variants, request["messages"], Sampling(**request["sampling"])):
             if request["id"] in self.cancelled:
                 return
             self._say(request["id"], delta=dataclasses.asdict(delta))

@@ -8,7 +8,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Delta:
-    """A piece of one variant's answer; `seconds` since the question, `finish` is `stop` or `length` with the last piece."""
+    """One token's piece of a variant's answer; `seconds` since the question. With the last piece `finish` is `stop`, `length`, or
+    `not_finite` when what the model computed is no number.
+
+    `logprob` is the token's log-probability (nats) at temperature 1, penalties counted; None when it is no number.
+    """
 
     variant: int
     text: str
@@ -16,6 +20,7 @@ class Delta:
     seconds: float
     first_token_seconds: float | None
     finish: str
+    logprob: float | None = None
 
 
 @dataclass(frozen=True)

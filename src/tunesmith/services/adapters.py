@@ -111,12 +111,18 @@ def _tags(folder: Path) -> tuple[str, ...]:
 
 def why_not_together(adapters: Sequence[AdapterInfo]) -> UserError | None:
     """Return why adapters cannot be fused, None when they can be: they need one base."""
-    first = adapters[0]
     for other in adapters:
         if other.problem:
             return other.problem
         if other.kind == "full":
             return UserError("adapter_kind_unsupported", adapter=other.name, kind=other.kind)
+    return why_not_one_base(adapters)
+
+
+def why_not_one_base(adapters: Sequence[AdapterInfo]) -> UserError | None:
+    """Return which adapters are of different bases, None when all are of one."""
+    first = adapters[0]
+    for other in adapters:
         same = other.base_hash == first.base_hash if other.base_hash and first.base_hash else other.model_path == first.model_path
         if not same:
             return UserError("adapters_of_two_bases", first=first.name, first_model=first.model, other=other.name, other_model=other.model)

@@ -1,33 +1,28 @@
-"""Two answers that grow side by side, and those of before. Knows deltas, not models."""
+"""Answers that grow side by side, and those of before. Knows deltas, not models."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import streamlit as st
 
 from tunesmith.inference.protocol import Delta
-from tunesmith.services.adapters import AdapterInfo
 from tunesmith.ui.figures import show_count, show_number
 from tunesmith.ui.session import t
 
 REDRAW_SECONDS = 0.05
 KEPT = 20
+WIDEST = 3
 
 
-def draw_answers(prompt: str, deltas: Iterator[Delta], choice: AdapterInfo) -> None:
-    """Draw both answers as they are written, then keep them in the session's history."""
+def draw_answers(prompt: str, deltas: Iterator[Delta], headings: Sequence[str]) -> None:
+    """Draw the answers as they are written, then keep them in the session's history."""
     st.markdown(f"**{prompt}**")
-    places = []
-    headings = (f"{t('compare.base')} · {choice.model}", f"{t('compare.tuned')} · {choice.name}")
-    for column, heading in zip(st.columns(2), headings, strict=True):
-        with column, st.container(border=True, height="stretch"):
-            st.caption(heading)
-            places.append((st.empty(), st.empty()))
-    texts, drawn = ["", ""], 0.0
-    last: list[Delta | None] = [None, None]
+    places = [(place.empty(), place.empty()) for place in _boxes(headings)]
+    texts, drawn = [""] * len(headings), 0.0
+    last: list[Delta | None] = [None] * len(headings)
     with st.spinner(t("compare.waiting")):
         delta = next(deltas, None)
     while delta is not None:
@@ -42,6 +37,17 @@ def draw_answers(prompt: str, deltas: Iterator[Delta], choice: AdapterInfo) -> N
     history = st.session_state.setdefault("compare_history", [])
     history.insert(0, {"prompt": prompt, "headings": headings, "texts": texts, "figures": [_figures(delta) for delta in last]})
     del history[KEPT:]
+
+
+def _boxes(headings: Sequence[str]) -> list[Any]:
+    """Draw a box for each answer, side by side, at most three in a row."""
+    boxes = []
+    for begin in range(0, len(headings), WIDEST):
+        for column, heading in zip(st.columns(min(WIDEST, len(headings))), headings[begin : begin + WIDEST], strict=False):
+            box = column.container(border=True, height="stretch")
+            box.caption(heading)
+            boxes.append(box)
+    return boxes
 
 
 def _redraw(places: list[tuple[Any, Any]], texts: list[str], last: list[Delta | None]) -> None:
@@ -60,8 +66,9 @@ def _figures(delta: Delta | None) -> str:
 
 
 def _draw_verdict(texts: list[str]) -> None:
-    same = texts[0].strip() == texts[1].strip()
-    st.caption(f":material/{'equal' if same else 'difference'}: {t('compare.same') if same else t('compare.different')}")
+    kinds = len({text.strip() for text in texts})
+    words = t("compare.same") if kinds == 1 else t("compare.different") if len(texts) == 2 else t("compare.kinds", n=kinds)
+    st.caption(f":material/{'equal' if kinds == 1 else 'difference'}: {words}")
 
 
 def draw_history(skip_first: bool) -> None:
@@ -73,7 +80,6 @@ def draw_history(skip_first: bool) -> None:
     for entry in history:
         with st.container(border=True):
             st.markdown(f"**{entry['prompt']}**")
-            for column, heading, text, figures in zip(st.columns(2), entry["headings"], entry["texts"], entry["figures"], strict=True):
-                column.caption(heading)
-                column.markdown(text.strip() or "…")
-                column.caption(figures)
+            for box, text, figures in zip(_boxes(entry["headings"]), entry["texts"], entry["figures"], strict=True):
+                box.markdown(text.strip() or "…")
+                box.caption(figures)

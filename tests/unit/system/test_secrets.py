@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,19 @@ from tunesmith.system.secrets import TokenState, hub_token, token_file, token_st
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in ("HF_TOKEN", "HF_TOKEN_PATH", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_HOME", str(tmp_path))
-    monkeypatch.delitem(sys.modules, "keyring", raising=False)
-    return tmp_path
+    forget_keyring()
+    yield tmp_path
+    forget_keyring()
+
+
+def forget_keyring() -> None:
+    """Take a package `keyring` of a test away: what was imported once stays for all later tests."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "keyring"]:
+        del sys.modules[name]
 
 
 def install_keyring(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
