@@ -4,7 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PORT ?=
 BENCH ?= demo
-TESTS := tests/unit tests/contract tests/parity tests/fuzz tests/ui tests/mlx tests/jobs tests/e2e  # fast ones first
+SIDE_BY_SIDE := tests/unit tests/contract tests/parity tests/fuzz tests/ui tests/mlx
+ONE_BY_ONE := tests/jobs tests/e2e  # real processes and browsers, which take both cores themselves
 
 .PHONY: run test test-all check llama-engine bench demo-model clean
 
@@ -28,10 +29,12 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 test: check llama-engine
-	$(BIN)/pytest -m "not slow" $(TESTS)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not slow" $(SIDE_BY_SIDE)
+	$(BIN)/pytest -m "not slow" $(ONE_BY_ONE)
 
 test-all: check llama-engine
-	$(BIN)/pytest $(TESTS)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(SIDE_BY_SIDE)
+	$(BIN)/pytest $(ONE_BY_ONE)
 
 llama-engine:  # llama.cpp for the tests of GGUF files, which are skipped without it
 	@if command -v npm >/dev/null; then .ci/llama-engine; fi

@@ -7,6 +7,7 @@ turns, in both orders; the first turn is not counted. Prompts are the first rows
 from __future__ import annotations
 
 import itertools
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -93,12 +94,13 @@ def measure(label: str, model: Path, folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Print the table and write the JSON."""
+    """Print the table and write the JSON; of all models, or of those that are named."""
     texts = (DEMO_DATA / "company_facts" / "train.jsonl").read_text(encoding="utf-8").splitlines()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_random_model(folder / "random", texts)
-        cells = [measure("demo", DEMO_MODEL, folder), measure("random-60m", folder / "random", folder)]
+        models = {"demo": DEMO_MODEL, "random-60m": folder / "random"}
+        cells = [measure(label, models[label], folder) for label in sys.argv[1:] or models]
     print("| model | one by one / ours | mlx-lm's batch / ours | texts equal |")
     print("|---|---|---|---|")
     for cell in cells:

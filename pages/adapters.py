@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import streamlit as st
@@ -52,7 +51,8 @@ def draw_actions(info: AdapterInfo) -> None:
         if st.button(t("common.delete"), icon=":material/delete:", disabled=locked):
             ask_delete(t("adapters.trash_run" if info.run_id else "adapters.trash_ask", name=info.name), lambda: trash(info))
     tags = st.multiselect(
-        t("adapters.tags"), info.tags, default=info.tags, accept_new_options=True, key=f"tags-{info.id}", help=t("adapters.tags_help"),
+        t("adapters.tags"), sorted({tag for each in found for tag in each.tags}), default=info.tags,
+        accept_new_options=True, key=f"tags-{info.id}", help=t("adapters.tags_help"),
         disabled=locked, placeholder=t("adapters.tags_placeholder"),
     )  # fmt: skip
     if tuple(tags) != info.tags:
@@ -73,9 +73,8 @@ def draw_import() -> None:
         if st.button(t("adapters.import_now"), icon=":material/upload:", disabled=not (file or path.strip()) or services().read_only):
             source = Path(path).expanduser()
             if file:
-                source = Path(tempfile.mkdtemp(prefix="tunesmith-upload-")) / "adapter.zip"
-                source.write_bytes(file.getbuffer())
-            adapters.start_import(services(), source, name, str(model))
+                source = adapters.keep_upload(services(), file.getbuffer(), name)
+            adapters.start_import(services(), source, name, str(model), uploaded=file is not None)
             st.rerun()
 
 

@@ -20,7 +20,7 @@ from tunesmith.i18n.catalog import error_words, t
 from tunesmith.jobs.job import Job
 from tunesmith.services import adapters, exports, fusion, jobs, serving
 from tunesmith.services.context import Services
-from tunesmith.settings.files import from_mapping, read_yaml
+from tunesmith.settings.files import from_mapping, read_numbers, read_yaml
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Adapters: list, import, rename, delete.")
 export_app = typer.Typer(no_args_is_help=True, add_completion=False, help="Carry a model or an adapter to other engines, with a proof.")
@@ -85,7 +85,9 @@ def fuse(
     json: Json = False,
 ) -> None:
     """Fuse adapters of one base, and measure how exact the result is."""
-    shares = [float(w) for w in weights.split(",")] if weights else [1 / len(adapter)] * len(adapter)
+    if rules and not rules.is_file():
+        raise UserError("file_missing", file=str(rules))
+    shares = read_numbers(weights) if weights else [1 / len(adapter)] * len(adapter)
     chosen = from_mapping(FusionRules, {"method": method, "weights": shares, **(read_yaml(rules) if rules else {})})
     _run(lambda s: fusion.start_fusion(s, adapter, chosen, target, name, data), json)
 
@@ -210,7 +212,7 @@ def serve_model(
     source: Source,
     name: Annotated[str, typer.Option(help="What clients call the model; the source's name by default.")] = "",
     lan: Annotated[bool, typer.Option("--lan", help="Open it to the LAN, with a key.")] = False,
-    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 0,
+    port: Annotated[int, typer.Option(help="0 takes a free one.", min=0, max=65535)] = 0,
     key_variable: Annotated[str, typer.Option(help="The environment variable that holds the key; on the LAN one is made without it.")] = "",
     json: Json = False,
 ) -> None:

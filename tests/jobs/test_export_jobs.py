@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from tests.jobs.conftest import done
 from tests.jobs.test_cli import run_cli
 from tunesmith.errors import UserError
 from tunesmith.export.config import GgufRules, OllamaRules
+from tunesmith.fusion.config import FusionRules
 from tunesmith.jobs.job import Job
-from tunesmith.services import adapters, exports, ollama
+from tunesmith.services import adapters, exports, fusion, jobs, ollama
 from tunesmith.services.context import Services
 from tunesmith.system.paths import DEMO_MODEL
 
@@ -99,6 +101,36 @@ def test_what_was_made_can_be_deleted(services: Services) -> None:
     assert exports.list_made(services) == []
     with pytest.raises(UserError, match="export_unknown"):
         exports.find_made(services, "gone")
+
+
+def test_what_cannot_be_meant_is_refused_before_any_work(services: Services, tmp_path: Path, source: exports.Source) -> None:
+    """Slips of a terminal: none of them may make something else than what was asked for."""
+    assert source.adapter
+    with pytest.raises(UserError, match="fusion_same_twice"):
+        fusion.check(services, [source.adapter.id] * 2, FusionRules(weights=(0.5, 0.5)))
+    other = add_adapter(services.data_dir, "two", seed=6).id
+    with pytest.raises(UserError, match="setting_choice"):
+        fusion.start_fusion(services, [source.adapter.id, other], FusionRules(weights=(0.5, 0.5)), "nothing", "x")
+    with pytest.raises(UserError, match="setting_choice"):
+        exports.start_fused(services, source, "x", "float12")
+    with pytest.raises(UserError, match="export_source_unknown"):
+        exports.find_source(services, "nope")
+    assert jobs.list_jobs(services) == []
+    put_made(services, "facts-q8_0")
+    assert exports.find_made(services, "facts-Q8_0").name == "facts-q8_0"
+    for arguments in (("--weights", "a,b"), ("--rules", str(tmp_path / "none.yaml"))):
+        refused = run_cli("fuse", source.adapter.id, other, "--name", "x", *arguments)
+        assert refused.returncode == 2
+        assert "Traceback" not in refused.stderr
+
+
+def test_an_uploaded_file_is_taken_away(services: Services, tmp_path: Path, finish: Finish) -> None:
+    folder = write_adapter_files(tmp_path / "foreign")
+    packed = shutil.make_archive(str(tmp_path / "foreign"), "zip", folder)
+    kept = adapters.keep_upload(services, Path(packed).read_bytes(), "My adapter 🎉")
+    result = done(finish(adapters.start_import(services, kept, "My adapter 🎉", "demo", uploaded=True)))
+    assert adapters.find_adapter(services, result["adapter"]).name == "My adapter 🎉"
+    assert list((services.data_dir / "uploads").iterdir()) == []
 
 
 def test_the_command_line_lists_fuses_and_exports(services: Services) -> None:

@@ -424,4 +424,4 @@ def test_what_is_no_adapter_says_so(tmp_path: Path) -> None:
     with zipfile.ZipFile(buffer := io.BytesIO(), "w"):
         pass
     (tmp_path / "empty.zip").write_bytes(buffer.getvalue())
-    assert refusal(lambda: find_adapter_files(tmp_path / "empty.zip", tmp_path)) == "data_file_empty"
+    assert refusal(lambda: find_adapter_files(tmp_path / "empty.zip", tmp_path)) == "adapter_files_missing"

@@ -53,6 +53,16 @@ def test_an_adapter_of_another_base_is_not_offered(open_page: OpenPage, services
     assert not any("foreign" in title for title in offered)
 
 
+def test_two_adapters_of_one_name_have_weights_of_their_own(open_page: OpenPage, services: Services) -> None:
+    same = [add_adapter(services.data_dir, "style", seed=n).id for n in (1, 2)]
+    app = open_page("fusion")
+    app.multiselect(key="fusion_adapters").set_value(same).run()
+    app.segmented_control(key="fusion_layered").set_value("curves").run()
+    assert_healthy(app)
+    assert not app.error
+    assert len({slider.label for slider in app.slider}) == 2
+
+
 @pytest.mark.parametrize("kind", ["gguf", "fused", "quantized", "peft", "gguf_lora"])
 def test_every_form_of_export_is_drawn(open_page: OpenPage, pair: list[str], kind: str) -> None:
     app = open_page("export", source=f"adapter:{pair[0]}")

@@ -85,7 +85,10 @@ def _choose(path: Path, places: dict[PurePosixPath, set[str]]) -> tuple[PurePosi
 
 
 def _unpack(path: Path, target: Path) -> AdapterFiles:
-    entries = {PurePosixPath(entry.filename): entry for entry in checked_entries(path, MOST_BYTES)}
+    try:
+        entries = {PurePosixPath(entry.filename): entry for entry in checked_entries(path, MOST_BYTES)}
+    except UserError as error:
+        raise UserError("adapter_files_missing", file=path.name) if error.code == "data_file_empty" else error from None
     places: dict[PurePosixPath, set[str]] = {}
     for entry in entries:
         if len(entry.parts) <= DEEPEST + 1:

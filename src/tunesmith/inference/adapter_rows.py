@@ -31,11 +31,8 @@ class RowLinear(nn.Module):  # type: ignore[misc]
         if self.factors is None:
             return y
         a, b = self.factors
-        if a.dtype == y.dtype:
-            y = mx.addmm(y, x @ a, b)
-        else:
-            y = y + (x @ a @ b).astype(y.dtype)
-        return y
+        added: mx.array = mx.addmm(y, x @ a, b) if a.dtype == y.dtype else y + (x @ a @ b).astype(y.dtype)
+        return added
 
 
 def fit_one_batch(adapters: Sequence[Adapter | None]) -> bool:

@@ -81,10 +81,11 @@ def generate_each(
 ) -> Iterator[tuple[int, Written]]:  # fmt: skip
     """Yield (a question's place, its answer) as answers end, at most `rows` in work at once; `processors` change logits as mlx-lm's do.
 
-    Raises Abandoned within one token of the wish.
+    Questions sorted by length are padded least. Raises Abandoned within one token of the wish.
     """
     generator = BatchGenerator(
-        model, stop_tokens=[[token] for token in stop_tokens], completion_batch_size=rows, prefill_batch_size=rows,
+        model, stop_tokens=[[token] for token in stop_tokens], completion_batch_size=rows,
+        prefill_batch_size=rows,
         logits_processors=list(processors),
     )  # fmt: skip
     waiting = deque(enumerate(questions))

@@ -96,8 +96,11 @@ def row_seed(seed: int, line: int) -> int:
 
 
 def _describe(tokenizer: Any, row: Row, predictor: Predictor, answer: Written) -> dict[str, Any]:
-    ids = answer.ids if answer.truncated else answer.ids[:-1]
+    detokenizer = tokenizer.detokenizer  # as answers that are streamed: ids that the tokenizer does not know stay visible
+    for token in answer.ids if answer.truncated else answer.ids[:-1]:
+        detokenizer.add_token(token)
+    detokenizer.finalize()
     return {
-        "row": row.line, "variant": predictor.name, "text": tokenizer.decode(ids).strip(), "tokens": len(answer.ids),
+        "row": row.line, "variant": predictor.name, "text": detokenizer.text.strip(), "tokens": len(answer.ids),
         "finish": "length" if answer.truncated else "stop", "reference": row_answer(row.value),
     }  # fmt: skip

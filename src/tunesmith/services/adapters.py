@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +14,9 @@ from tunesmith.services.context import Services
 from tunesmith.services.models import find_model
 from tunesmith.store.adapters import AdapterRecord, AdapterStore
 from tunesmith.store.experiments import Experiment
-from tunesmith.store.files import read_json
+from tunesmith.store.files import read_json, write_atomic
 from tunesmith.store.labels import change_labels, read_labels, set_name
+from tunesmith.system.paths import as_file_name
 
 LONGEST_TAG, MOST_TAGS = 40, 20
 
@@ -164,7 +166,16 @@ def restore(s: Services, adapter_id: str, of_run: bool) -> None:
         AdapterStore(s.data_dir).restore(adapter_id)
 
 
-def start_import(s: Services, source: Path, name: str, model_id: str) -> str:
+def keep_upload(s: Services, content: bytes | memoryview, name: str) -> Path:
+    """Put an uploaded zip file where the import finds it; the import takes it away again. Raises UserError `disk_full`."""
+    folder = s.data_dir / "uploads"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = folder / f"{as_file_name(name, 'adapter')}-{secrets.token_hex(4)}.zip"
+    write_atomic(path, bytes(content))
+    return path
+
+
+def start_import(s: Services, source: Path, name: str, model_id: str, uploaded: bool = False) -> str:
     """Start to bring an adapter (a folder or a zip file, mlx-lm's or PEFT's) of a base; return the job's id.
 
     Raises UserError `file_missing`, `name_empty`, `model_…`.
@@ -174,5 +185,5 @@ def start_import(s: Services, source: Path, name: str, model_id: str) -> str:
     if not name.strip():
         raise UserError("name_empty")
     model = find_model(s, model_id)
-    request = {"path": str(source), "name": " ".join(name.split()), "model": model.id, "model_path": str(model.path)}
+    request = {"path": str(source), "name": " ".join(name.split()), "model": model.id, "model_path": str(model.path), "uploaded": uploaded}
     return jobs.start(s, "import_adapter", request)

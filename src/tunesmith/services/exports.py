@@ -27,6 +27,9 @@ EXPORT_KINDS = (
 )  # fmt: skip
 
 
+DTYPES = ("", "float16", "bfloat16", "float32")  # empty: the base's own
+
+
 @dataclass(frozen=True)
 class Source:
     """What can be exported: a model, or an adapter on its base. `key` is `adapter:<id>` or `model:<id>`."""
@@ -87,7 +90,10 @@ def find_source(s: Services, key: str) -> Source:
     except UserError:
         if kind == "adapter":
             raise
-        model = find_model(s, key)
+        try:
+            model = find_model(s, key)
+        except UserError as error:
+            raise UserError("export_source_unknown", name=key) if error.code == "model_unknown" else error from None
         return Source(f"model:{model.id}", model.id, model, None)
     return Source(f"adapter:{adapter.id}", adapter.name, read_model(s, adapter.model_path), adapter)
 
@@ -120,6 +126,8 @@ def start_fused(s: Services, source: Source, name: str, dtype: str = "") -> str:
     """Start to fuse an adapter into its base; the result is a model of ours. Raises UserError `adapter_needed`, `target_exists`."""
     if not source.adapter:
         raise UserError("adapter_needed", name=source.name)
+    if dtype not in DTYPES:
+        raise UserError("setting_choice", field="dtype", value=dtype, choices=", ".join(DTYPES[1:]))
     target = _target(made_models_folder(s), name)
     needed = source.model.dense_bytes * (2 if dtype == "float32" else 1)
     return jobs.start(s, "fuse_into_base", _request(s, source, name, target, dtype=dtype), needed)
@@ -209,10 +217,11 @@ def list_made(s: Services, run_id: str = "") -> list[Made]:
 
 
 def find_made(s: Services, name: str) -> Made:
-    """Return an export or a made model by its name. Raises UserError `export_unknown`, `name_not_allowed`."""
-    for root in (exports_folder(s), made_models_folder(s)):
-        if (resolve_under(root, name) / MANIFEST).is_file():
-            return _made(root / name)
+    """Return an export or a made model by its name, or the one asked for. Raises UserError `export_unknown`, `name_not_allowed`."""
+    for known in (name, as_file_name(name, name)):
+        for root in (exports_folder(s), made_models_folder(s)):
+            if (resolve_under(root, known) / MANIFEST).is_file():
+                return _made(root / known)
     raise UserError("export_unknown", name=name)
 
 

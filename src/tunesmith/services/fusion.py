@@ -29,6 +29,8 @@ MOST_GRID = 60
 def check(s: Services, ids: Sequence[str], rules: FusionRules) -> list[AdapterInfo]:
     """Return the adapters when they can be fused by these rules. Raises UserError `adapter…`, `fusion_…`, `setting_…`."""
     chosen = [find_adapter(s, adapter_id) for adapter_id in ids]
+    if twice := [info.name for info in chosen if ids.count(info.id) > 1]:
+        raise UserError("fusion_same_twice", adapter=twice[0])
     check_values(rules)
     check_rules(rules, len(chosen))
     if problem := why_not_together(chosen):
@@ -69,6 +71,8 @@ def start_fusion(s: Services, ids: Sequence[str], rules: FusionRules, target: st
     Raises UserError `adapter…`, `fusion_…`, `name_empty`, `target_exists`, `disk_nearly_full`, `dataset_unknown`.
     """
     chosen = check(s, ids, rules)
+    if target not in TARGETS:
+        raise UserError("setting_choice", field="target", value=target, choices=", ".join(TARGETS))
     name = " ".join(name.split())
     if not name:
         raise UserError("name_empty")

@@ -109,6 +109,14 @@ def parse_yaml(text: str, source: str) -> dict[str, Any]:
     return values
 
 
+def read_numbers(text: str) -> list[float]:
+    """Return the numbers of `1, 0.5, 0`. Raises UserError `not_a_number`."""
+    try:
+        return [float(part) for part in text.replace("、", ",").split(",") if part.strip()]
+    except ValueError as error:
+        raise UserError("not_a_number", text=text[:100]) from error
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Return the mapping in a YAML file, empty when the file is absent. Raises UserError `yaml_unreadable`."""
     if not path.exists():

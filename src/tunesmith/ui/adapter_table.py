@@ -28,7 +28,9 @@ def draw_adapters(rows: Sequence[AdapterInfo]) -> AdapterInfo | None:
         t("adapters.created"): [show_time(r.created_at) for r in rows],
     }
     chosen = st.dataframe(
-        pd.DataFrame(table), hide_index=True, width="stretch", on_select="rerun", selection_mode="single-row", key="adapters",
+        pd.DataFrame(table), hide_index=True, width="stretch", on_select="rerun", selection_mode="single-row",
+        key=f"adapters-{hash(tuple(row.id for row in rows))}",  # another list, another selection
+       
         column_config={
             t("adapters.name"): st.column_config.TextColumn(width="medium"),
             t("adapters.modules"): st.column_config.TextColumn(width="small"),

@@ -18,7 +18,6 @@ from tunesmith.ui.training_form import dataset_title
 
 OF_ADAPTERS = ("gguf", "fused", "quantized", "peft", "gguf_lora")
 OF_MODELS = ("gguf", "quantized")
-DTYPES = ("", "float16", "bfloat16", "float32")
 Start = Callable[[str], str]  # takes the name, returns the job's id
 
 
@@ -57,7 +56,7 @@ def _gguf(source: Source) -> Start:
 
 
 def _fused(source: Source) -> Start:
-    dtype = st.selectbox(t("export.dtype"), DTYPES, format_func=lambda d: d or t("export.dtype_own"), help=t("export.dtype_help"))
+    dtype = st.selectbox(t("export.dtype"), exports.DTYPES, format_func=lambda d: d or t("export.dtype_own"), help=t("export.dtype_help"))
     return lambda name: exports.start_fused(services(), source, name, dtype)
 
 

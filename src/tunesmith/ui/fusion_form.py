@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from tunesmith.fusion.layered import GROUPS, value_at
 from tunesmith.fusion.methods import METHODS
 from tunesmith.services import fusion
 from tunesmith.services.adapters import AdapterInfo, list_adapters, why_not_together
-from tunesmith.settings.files import from_mapping
+from tunesmith.settings.files import from_mapping, read_numbers
 from tunesmith.ui.forms import draw_field, draw_fields
 from tunesmith.ui.messages import show_error
 from tunesmith.ui.run_titles import run_titles
@@ -26,7 +27,7 @@ MOST_SHARED_WEIGHT = 2.0
 
 
 def draw_choice() -> list[AdapterInfo]:
-    """Draw the choice of adapters; those of another base than the first one's are not offered."""
+    """Draw the choice of adapters; those of another base than the first one's are not offered. Equal names come with their time."""
     found = [info for info in list_adapters(services()) if why_not_together([info]) is None]
     titles = run_titles(found)
     by_id = {info.id: info for info in found}
@@ -38,7 +39,8 @@ def draw_choice() -> list[AdapterInfo]:
     )  # fmt: skip
     if chosen and len(offered) < len(found):
         st.caption(t("fusion.one_base", model=chosen[0].model, others=len(found) - len(offered)))
-    return [by_id[i] for i in shown]
+    names = Counter(by_id[i].name for i in shown)
+    return [dataclasses.replace(by_id[i], name=titles[i] if names[by_id[i].name] > 1 else by_id[i].name) for i in shown]
 
 
 def draw_rules(adapters: Sequence[AdapterInfo]) -> FusionRules:
@@ -113,19 +115,16 @@ def _draw_curves(adapters: Sequence[AdapterInfo]) -> list[list[float]]:
     curves = []
     for place, info in zip(st.columns(len(adapters)), adapters, strict=True):
         text = place.text_input(info.name, value="1, 1", key=f"curve-{info.id}", help=t("fusion.curve_help"))
-        curves.append(_numbers(text))
+        try:
+            curves.append(read_numbers(text))
+        except UserError as error:
+            show_error(error)
+            curves.append([])  # the check of the rules keeps the start shut
     frame = pd.DataFrame(
         {info.name: [value_at(curve or [1.0], n, layers) for n in range(layers)] for info, curve in zip(adapters, curves, strict=True)}
     )
     st.line_chart(frame, height=160, x_label=t("fusion.layer"), y_label=t("fusion.factor"))
     return curves
-
-
-def _numbers(text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.replace("、", ",").split(",") if part.strip()]
-    except ValueError as error:
-        raise UserError("not_a_number", text=text) from error
 
 
 def _draw_table(adapters: Sequence[AdapterInfo]) -> dict[str, list[float]]:

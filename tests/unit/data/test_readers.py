@@ -403,7 +403,9 @@ def test_excel_without_its_library_says_what_to_install(refuse: Any, monkeypatch
 # all formats
 
 
-@pytest.mark.parametrize("content", [b"", b"\n\n  \n", b"\xef\xbb\xbf", b"[]", b'{"data": []}', b"prompt,completion\n", gzip.compress(b"")])
+@pytest.mark.parametrize(
+    "content", [b"", b"\n\n  \n", b"\xef\xbb\xbf", b"[]", b'{"data": []}', b"prompt,completion\n", gzip.compress(b"", mtime=0)]
+)
 def test_a_file_without_rows_is_named(refuse: Any, content: bytes) -> None:
     assert refuse(content) == ("data_file_empty", {"file": "mine"})
 

@@ -21,6 +21,14 @@ def import_adapter(request: Request, report: Report) -> dict[str, Any]:
     source, base = Path(request["path"]), Path(request["model_path"])
     store = AdapterStore(Path(request["data_dir"]))
     report("checking", 0.0)
+    try:
+        return _bring(source, base, store, request)
+    finally:
+        if request["uploaded"]:
+            source.unlink(missing_ok=True)
+
+
+def _bring(source: Path, base: Path, store: AdapterStore, request: Request) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="tunesmith-adapter-") as unpacked, store.staging() as folder:
         found = find_adapter_files(source, Path(unpacked))
         bring = from_peft if found.kind == "peft" else from_mlx
