@@ -4,8 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PORT ?=
 BENCH ?= demo
-SIDE_BY_SIDE := tests/unit tests/contract tests/parity tests/fuzz tests/ui tests/mlx
-ONE_BY_ONE := tests/jobs tests/e2e  # real processes and browsers, which take both cores themselves
+SIDE_BY_SIDE := tests/unit tests/contract tests/parity tests/fuzz tests/ui tests/mlx tests/jobs
+ONE_BY_ONE := tests/e2e  # a server, a browser and a run take both cores themselves
 
 .PHONY: run test test-all check llama-engine bench demo-model clean
 

@@ -10,9 +10,10 @@ import pytest
 from mlx_lm.generate import generate_step
 
 from tests.ollama_double import serve_ollama
+from tests.parity.llama_engine import engine_folder
 from tunesmith.data.templates import render
 from tunesmith.export.gguf import export_gguf
-from tunesmith.export.llama_cpp import ask_llama_cpp, find_library
+from tunesmith.export.llama_cpp import ask_llama_cpp
 from tunesmith.export.ollama import OllamaModel
 from tunesmith.export.ollama_client import OllamaClient
 from tunesmith.export.ollama_deploy import check_deployed, deploy_gguf
@@ -23,7 +24,6 @@ from tunesmith.models.loading import LoadedModel
 from tunesmith.system.paths import DEMO_MODEL
 
 QUESTION, MOST_TOKENS = "What is the capital of France?", 24
-LLAMA_CPP = find_library()
 
 
 @pytest.fixture
@@ -55,20 +55,19 @@ class LlamaCppEngine(MlxEngine):
 
     def __call__(self, gguf: Path, prompt: str, stops: list[str], most_tokens: int) -> tuple[str, int]:
         request = {"do": "answer", "model": str(gguf), "context_tokens": 256, "answer_tokens": most_tokens, "logits": str(gguf) + ".npy"}
-        cut: Any = ask_llama_cpp(LLAMA_CPP or Path(), request | {"texts": [prompt], "prompts": [[0]]})
+        cut: Any = ask_llama_cpp(engine_folder(), request | {"texts": [prompt], "prompts": [[0]]})
         self.prompts += cut["texts"]
-        return self.read(ask_llama_cpp(LLAMA_CPP or Path(), request | {"texts": [], "prompts": cut["texts"]})["answers"][0], stops)
+        return self.read(ask_llama_cpp(engine_folder(), request | {"texts": [], "prompts": cut["texts"]})["answers"][0], stops)
 
 
 @pytest.mark.parametrize("system", ["", "You are a helpful assistant."])
-@pytest.mark.parametrize(
-    "make_engine",
-    [MlxEngine, pytest.param(LlamaCppEngine, marks=pytest.mark.skipif(LLAMA_CPP is None, reason="needs llama.cpp (TUNESMITH_LIBLLAMA)"))],
-)
+@pytest.mark.parametrize("make_engine", [MlxEngine, LlamaCppEngine])
 def test_a_deployed_model_answers_as_it_does_here(
     base: LoadedModel, gguf: Path, tmp_path: Path, make_engine: type[MlxEngine], system: str
 ) -> None:
     base.model.eval()
+    if make_engine is LlamaCppEngine:
+        engine_folder()  # skips where there is none
     engine = make_engine(base)
     template = to_go_template(read_chat_format(DEMO_MODEL), adds_bos=False)
     model = OllamaModel(template.text, template.stops, system)
