@@ -79,12 +79,13 @@ def draw_start(chosen: list[AdapterInfo], rules: FusionRules) -> None:
 
 st.title(t("fusion.title"))
 st.write(t("fusion.intro"))
-if len(list_adapters(services())) < 2:
+known = list_adapters(services())
+if len(known) < 2:
     st.info(t("fusion.empty"), icon=":material/info:")
     link_to("home", t("compare.to_home"))
 else:
     with guarded():
-        adapters = draw_choice()
+        adapters = draw_choice(known)
         if len(adapters) >= 2:
             draw_conflicts(adapters)
             draw_start(adapters, draw_rules(adapters))

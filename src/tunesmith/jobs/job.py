@@ -88,6 +88,11 @@ class JobFolders:
         shutil.rmtree(folder)
 
 
+def kind_of(folder: Path) -> str:
+    """Return a job's kind without reading what it made."""
+    return str(read_json(folder / REQUEST).get("kind", ""))
+
+
 def read_job(folder: Path) -> Job:
     """Return how far a job is."""
     request, end = read_json(folder / REQUEST), read_end(folder)

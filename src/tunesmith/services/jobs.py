@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.jobs import job as job_files
-from tunesmith.jobs.job import Job, JobFolders, read_job
+from tunesmith.jobs.job import Job, JobFolders, kind_of, read_job
 from tunesmith.services.context import Services
 from tunesmith.system.memory import require_space
 
@@ -31,10 +31,10 @@ def _folders(s: Services) -> JobFolders:
     return JobFolders(s.data_dir / "jobs")
 
 
-def list_jobs(s: Services, *kinds: str) -> list[Job]:
-    """Return the jobs of these kinds (all without any), newest first."""
-    found = [read_job(folder) for folder in _folders(s).all()]
-    return [job for job in found if not kinds or job.kind in kinds]
+def list_jobs(s: Services, *kinds: str, most: int | None = None) -> list[Job]:
+    """Return the jobs of these kinds (all without any), newest first, `most` of them at most."""
+    wanted = [folder for folder in _folders(s).all() if not kinds or kind_of(folder) in kinds]
+    return [read_job(folder) for folder in wanted[:most]]
 
 
 def find_job(s: Services, job_id: str) -> Job:

@@ -15,7 +15,7 @@ from tunesmith.fusion.config import FusionRules
 from tunesmith.fusion.layered import GROUPS, value_at
 from tunesmith.fusion.methods import METHODS
 from tunesmith.services import fusion
-from tunesmith.services.adapters import AdapterInfo, list_adapters, why_not_together
+from tunesmith.services.adapters import AdapterInfo, why_not_together
 from tunesmith.settings.files import from_mapping, read_numbers
 from tunesmith.ui.forms import draw_field, draw_fields
 from tunesmith.ui.messages import show_error
@@ -26,9 +26,9 @@ LAYERED = ("same", "groups", "curves", "table")
 MOST_SHARED_WEIGHT = 2.0
 
 
-def draw_choice() -> list[AdapterInfo]:
+def draw_choice(known: Sequence[AdapterInfo]) -> list[AdapterInfo]:
     """Draw the choice of adapters; those of another base than the first one's are not offered. Equal names come with their time."""
-    found = [info for info in list_adapters(services()) if why_not_together([info]) is None]
+    found = [info for info in known if why_not_together([info]) is None]
     titles = run_titles(found)
     by_id = {info.id: info for info in found}
     chosen = [by_id[i] for i in st.session_state.get("fusion_adapters", []) if i in by_id]

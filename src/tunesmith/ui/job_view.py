@@ -18,7 +18,7 @@ ICONS = {"completed": "check_circle", "failed": "error", "cancelled": "cancel", 
 
 def draw_jobs(kinds: tuple[str, ...], draw_result: Callable[[Job], None], shown: int = SHOWN) -> None:
     """Draw the newest jobs of these kinds; a running one renews itself, an ended one shows its result."""
-    found = jobs.list_jobs(services(), *kinds)[:shown]
+    found = jobs.list_jobs(services(), *kinds, most=shown)
     for number, job in enumerate(found):
         if job.ended:
             _draw_ended(job, draw_result, expanded=number == 0)
