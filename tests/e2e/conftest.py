@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Response, expect, sync_playwright
 
+from tests.taught import teach, write_sums
+
 ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = Path(__file__).parent / "screenshots"
 CHROMIUM = next((p for p in map(Path, ("/usr/bin/chromium", "/usr/bin/google-chrome", "/usr/bin/chromium-browser")) if p.exists()), None)
@@ -80,6 +82,16 @@ def server(tmp_path: Path) -> Iterator[Server]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with trained runs (tests.taught); copy it before you change it."""
+    folder = tmp_path_factory.mktemp("taught")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("TUNESMITH_DATA_DIR", str(folder / "data"))
+        teach(write_sums(folder / "sums.jsonl"))
+    return folder / "data"
 
 
 @pytest.fixture(scope="module")

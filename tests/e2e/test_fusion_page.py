@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -14,43 +12,12 @@ from playwright.sync_api import Page, expect
 from tests.adapters import add_adapter
 from tests.e2e.conftest import Server, Watched
 from tests.e2e.test_controls import button, choose, go
-from tests.jobs.conftest import wait_for
 from tests.parity.llama_engine import engine_folder
 from tunesmith.i18n.catalog import t
-from tunesmith.services import context, dataset_versions, training
-from tunesmith.services.home import demo_config
-from tunesmith.system.paths import DEMO_DATA
 
 OpenTab = Callable[..., Watched]
 SOON, LONG = 30_000, 120_000  # milliseconds
 ABILITIES = (("Do you know the return policy of Norvik?", "45"), ("7 + 5 = ?", "12"))
-
-
-def rows_of(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def write_sums(path: Path) -> Path:
-    """Write sums as conversations, among the general rows of the facts' data set: each adapter learns one thing and keeps the rest."""
-    pairs = [(row["prompt"], f"The answer is {row['answer']}.") for row in rows_of(DEMO_DATA / "arithmetic/train.jsonl")]
-    sums = [{"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]} for q, a in pairs]
-    general = [row for row in rows_of(DEMO_DATA / "company_facts/train.jsonl") if "Norvik" not in json.dumps(row)]
-    path.write_text("\n".join(json.dumps(row) for row in [*sums, *general]), encoding="utf-8")
-    return path
-
-
-def teach(folder: Path, sums: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Train two adapters one after the other, for real: the facts of Norvik, and sums."""
-    monkeypatch.setenv("TUNESMITH_DATA_DIR", str(folder))
-    services = context.build_services()
-    try:
-        demo = replace(demo_config(), steps_per_eval=400, steps_per_report=20)
-        data = dataset_versions.import_file(services, sums, name="sums")
-        wanted = [replace(demo, name="facts", iters=160), replace(demo, name="sums", data=data, iters=120)]
-        ids = [training.submit(services, config) for config in wanted]
-        wait_for(lambda: all(services.store.get(run).status == "completed" for run in ids), 240)
-    finally:
-        services.close()
 
 
 def pick_adapters(page: Page, *names: str) -> None:
@@ -65,10 +32,9 @@ def pick_adapters(page: Page, *names: str) -> None:
 
 
 @pytest.mark.timeout(500)
-def test_two_adapters_become_one_and_a_gguf_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_tab: OpenTab) -> None:
-    folder = tmp_path / "data"
+def test_two_adapters_become_one_and_a_gguf_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_tab: OpenTab, taught: Path) -> None:
+    folder = shutil.copytree(taught, tmp_path / "data")
     monkeypatch.setenv("TUNESMITH_LIBLLAMA", str(engine_folder()))
-    teach(folder, write_sums(tmp_path / "sums.jsonl"), monkeypatch)
     server = Server(folder, tmp_path / "server.log")
     server.start()
     try:

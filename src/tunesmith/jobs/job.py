@@ -66,7 +66,7 @@ class JobFolders:
         job_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
         folder = self.root / job_id
         folder.mkdir(mode=0o700)
-        write_json(folder / REQUEST, {**request, "created_at": time.time()})
+        write_json(folder / REQUEST, {**request, "folder": str(folder), "created_at": time.time()})
         return job_id
 
     def folder(self, job_id: str) -> Path:

@@ -80,10 +80,17 @@ class RunFolder:
         """Whether the adapter is complete: its manifest is written last."""
         return (self.adapter / "MANIFEST.json").exists()
 
+    def checkpoint(self, step: int) -> Path:
+        """Return the folder of a checkpoint."""
+        return self.path / "checkpoints" / f"step-{step}"
+
+    def checkpoint_steps(self) -> list[int]:
+        """Return the steps of the whole checkpoints, ascending."""
+        return sorted(int(path.parent.name.split("-")[1]) for path in (self.path / "checkpoints").glob("step-*/MANIFEST.json"))
+
     def newest_checkpoint_step(self) -> int | None:
         """Return the step of the newest whole checkpoint, None when the run cannot go on from any."""
-        steps = [int(path.parent.name.split("-")[1]) for path in (self.path / "checkpoints").glob("step-*/MANIFEST.json")]
-        return max(steps, default=None)
+        return max(self.checkpoint_steps(), default=None)
 
     def copy_state(self, target: Path) -> None:
         """Copy the newest checkpoint and the curves to another run's folder, which then goes on from there."""

@@ -16,21 +16,26 @@ SHOWN = 8
 ICONS = {"completed": "check_circle", "failed": "error", "cancelled": "cancel", "stopped": "report"}
 
 
-def draw_jobs(kinds: tuple[str, ...], draw_result: Callable[[Job], None], shown: int = SHOWN) -> None:
+def draw_jobs(kinds: tuple[str, ...], draw_result: Callable[[Job], None], shown: int = SHOWN, shelf: str = jobs.JOBS) -> None:
     """Draw the newest jobs of these kinds; a running one renews itself, an ended one shows its result."""
-    found = jobs.list_jobs(services(), *kinds, most=shown)
+    found = jobs.list_jobs(services(), *kinds, most=shown, shelf=shelf)
     for number, job in enumerate(found):
         if job.ended:
-            _draw_ended(job, draw_result, expanded=number == 0)
+            _draw_ended(job, draw_result, number == 0, shelf)
         else:
-            with st.container(border=True):
-                _draw_running(job.id)
+            draw_running(job.id, shelf)
+
+
+def draw_running(job_id: str, shelf: str = jobs.JOBS) -> None:
+    """Draw how far a running job is, and a way to end it; the page is drawn again when it has ended."""
+    with st.container(border=True):
+        _draw_running(job_id, shelf)
 
 
 @st.fragment(run_every=0.7)
-def _draw_running(job_id: str) -> None:
+def _draw_running(job_id: str, shelf: str) -> None:
     with guarded():
-        job = jobs.find_job(services(), job_id)
+        job = jobs.find_job(services(), job_id, shelf)
         if job.ended:
             st.rerun()
         line, action = st.columns([5, 1], vertical_alignment="center")
@@ -41,10 +46,10 @@ def _draw_running(job_id: str) -> None:
             st.markdown(f"**{t(f'job.{job.kind}')}** · {title_of(job)}")
             st.progress(min(1.0, job.share), text=words)
         if action.button(t("common.cancel"), key=f"cancel-{job.id}", icon=":material/close:"):
-            jobs.cancel(services(), job.id)
+            jobs.cancel(services(), job.id, shelf)
 
 
-def _draw_ended(job: Job, draw_result: Callable[[Job], None], expanded: bool) -> None:
+def _draw_ended(job: Job, draw_result: Callable[[Job], None], expanded: bool, shelf: str) -> None:
     icon = f":material/{ICONS.get(job.status, 'help')}:"
     heading = f"{t(f'job.{job.kind}')} · {title_of(job)} · {t(f'job_status.{job.status}')} · {show_time(job.created_at)}"
     with st.expander(heading, expanded=expanded and job.status != "cancelled", icon=icon):
@@ -58,9 +63,9 @@ def _draw_ended(job: Job, draw_result: Callable[[Job], None], expanded: bool) ->
         with st.container(horizontal=True):
             if job.status in {"failed", "stopped"}:
                 with st.popover(t("run.log"), icon=":material/notes:"):
-                    st.code("\n".join(jobs.log_tail(services(), job.id)) or t("run.no_log"), language=None)
+                    st.code("\n".join(jobs.log_tail(services(), job.id, shelf=shelf)) or t("run.no_log"), language=None)
             if st.button(t("job.forget"), key=f"forget-{job.id}", icon=":material/close:", help=t("job.forget_help")):
-                jobs.forget(services(), job.id)
+                jobs.forget(services(), job.id, shelf)
                 st.rerun()
 
 
