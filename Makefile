@@ -1,8 +1,9 @@
-# make run: open the app.  make test: everything that CI runs.  A virtual environment is made at the first call.
+# make run: open the app (LAN=1: to the network too).  make test: everything that CI runs.  A virtual environment is made at the first call.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PORT ?=
+LAN ?=
 BENCH ?= demo
 SIDE_BY_SIDE := tests/unit tests/contract tests/parity tests/fuzz tests/ui tests/mlx tests/jobs
 ONE_BY_ONE := tests/e2e  # a server, a browser and a run take both cores themselves
@@ -16,11 +17,11 @@ $(VENV)/.run: pyproject.toml
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,parity]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,parity,eval]'
 	@touch $@
 
 run: $(VENV)/.run
-	$(BIN)/tunesmith serve $(if $(PORT),--port $(PORT))
+	$(BIN)/tunesmith serve $(if $(PORT),--port $(PORT)) $(if $(LAN),--lan)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -10,13 +10,16 @@ from contextlib import asynccontextmanager
 
 import streamlit as st
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from tunesmith import api
+from tunesmith.access.gate import Gate
 from tunesmith.services.context import open_services
 from tunesmith.ui.frame import MAIN_SCRIPT
+from tunesmith.ui.login_page import LoginPage, refuse
 from tunesmith.ui.messages import LOG_NAME
 from tunesmith.ui.routes import ROUTES
 from tunesmith.ui.security import SecurityHeaders
+from tunesmith.ui.session import door
 
 
 @asynccontextmanager
@@ -37,7 +40,7 @@ async def lifespan(app: st.App) -> AsyncIterator[None]:
 
 app = st.App(
     MAIN_SCRIPT,
-    routes=ROUTES,
-    middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"]), Middleware(SecurityHeaders)],
+    routes=[*LoginPage(door()).routes, *ROUTES, *api.ROUTES],
+    middleware=[Middleware(SecurityHeaders, names=door().names), Middleware(Gate, door=door(), refuse=refuse)],
     lifespan=lifespan,
 )

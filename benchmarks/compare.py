@@ -7,7 +7,6 @@ included. Each cell's arms take turns, in both orders; the first turn is not cou
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,8 +20,7 @@ prepare_engine()  # before the first import of mlx
 import mlx.core as mx  # noqa: E402
 from mlx.utils import tree_flatten  # noqa: E402
 
-from benchmarks.random_model import write_random_model  # noqa: E402
-from benchmarks.reporting import publish  # noqa: E402
+from benchmarks.reporting import measure_models, publish  # noqa: E402
 from tests.random_adapters import make_adapter  # noqa: E402
 from tunesmith.inference.adapter_bank import Adapter, AdapterBank  # noqa: E402
 from tunesmith.inference.comparison import Variant, compare  # noqa: E402
@@ -30,7 +28,6 @@ from tunesmith.inference.generation import generate_side_by_side  # noqa: E402
 from tunesmith.inference.protocol import Delta  # noqa: E402
 from tunesmith.inference.sampling import Sampling  # noqa: E402
 from tunesmith.models.loading import load_model  # noqa: E402
-from tunesmith.system.paths import DEMO_DATA, DEMO_MODEL  # noqa: E402
 
 QUESTION = [{"role": "user", "content": "What is the capital of Japan?"}]
 ADAPTERS, RANK, SCALE, TOKENS = 4, 8, 8.0, 64
@@ -135,17 +132,12 @@ def measure(label: str, model: Path, folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Print the table and write the JSON."""
-    texts = (DEMO_DATA / "company_facts" / "train.jsonl").read_text(encoding="utf-8").splitlines()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_random_model(folder / "random", texts)
-        cells = [measure("demo", DEMO_MODEL, folder / "of-demo"), measure("random-60m", folder / "random", folder / "of-random")]
-    print("| model | together / alone | in CPU seconds | to base alone | to adapter alone | turns / together | tokens equal |")
-    print("|---|---|---|---|---|---|---|")
-    for cell in cells:
-        ratios = ("time_ratio", "cpu_time_ratio", "time_ratio_to_base_alone", "time_ratio_to_adapter_alone", "turns_over_together")
-        print(f"| {cell['model']} | " + " | ".join(f"{cell[name]:.2f}" for name in ratios) + f" | {cell['tokens_equal']} |", flush=True)
+    """Print the table and write the JSON; of all models, or of those that are named."""
+    columns = {
+        "model": "model", "time_ratio": "together / alone", "cpu_time_ratio": "in CPU seconds", "time_ratio_to_base_alone": "to base alone",
+        "time_ratio_to_adapter_alone": "to adapter alone", "turns_over_together": "turns / together", "tokens_equal": "tokens equal",
+    }  # fmt: skip
+    cells = measure_models(measure, columns)
     publish("compare", {
         "time_ratio": max(cell["time_ratio"] for cell in cells), "tokens_equal": all(cell["tokens_equal"] for cell in cells),
         "cells": cells, "adapters": ADAPTERS, "rank": RANK, "tokens": TOKENS,

@@ -15,10 +15,11 @@ import orjson
 
 from benchmarks.reporting import publish
 from tunesmith.inference.client import HostClient
+from tunesmith.inference.protocol import Asked
 from tunesmith.inference.sampling import Sampling
 from tunesmith.jobs.supervisor import Supervisor
 from tunesmith.services import home, runs
-from tunesmith.services.context import Services
+from tunesmith.services.context import Kept, Services
 from tunesmith.settings.files import to_mapping
 from tunesmith.settings.schema import AppSettings
 from tunesmith.store.experiments import ExperimentStore
@@ -36,7 +37,7 @@ def count_right(host: HostClient, adapter: Path, questions: Sequence[tuple[list[
     right = []
     for messages, answer in questions:
         texts = ["", ""]
-        for delta in host.stream(DEMO_MODEL, [None, adapter], messages, Sampling(max_tokens=40)):
+        for delta in host.stream(DEMO_MODEL, [Asked(messages), Asked(messages, adapter)], Sampling(max_tokens=40)):
             texts[delta.variant] += delta.text
         right.append((texts[0].strip() == answer, texts[1].strip() == answer))
     return right
@@ -83,7 +84,7 @@ def main() -> None:
         store = ExperimentStore(Path(folder))
         supervisor = Supervisor(store)
         supervisor.start()
-        services = Services(AppSettings(), Path(folder), store, supervisor, HostClient(Path(folder) / "inference.log"))
+        services = Services(Kept(AppSettings()), Path(folder), store, supervisor, HostClient(Path(folder) / "inference.log"))
         try:
             publish("demo", measure(services))
         finally:

@@ -7,8 +7,6 @@ turns, in both orders; the first turn is not counted. Prompts are the first rows
 from __future__ import annotations
 
 import itertools
-import sys
-import tempfile
 import time
 from pathlib import Path
 from statistics import mean, median
@@ -22,15 +20,14 @@ import mlx.core as mx  # noqa: E402
 import orjson  # noqa: E402
 from mlx_lm import batch_generate, generate  # noqa: E402
 
-from benchmarks.random_model import write_random_model  # noqa: E402
-from benchmarks.reporting import publish  # noqa: E402
+from benchmarks.reporting import measure_models, publish  # noqa: E402
 from tunesmith.data.formats import Row, as_prompt  # noqa: E402
 from tunesmith.data.templates import render  # noqa: E402
 from tunesmith.inference.prediction import predict  # noqa: E402
 from tunesmith.inference.sampling import Sampling  # noqa: E402
 from tunesmith.models.loading import LoadedModel, load_model  # noqa: E402
 from tunesmith.store.files import LineTail  # noqa: E402
-from tunesmith.system.paths import DEMO_DATA, DEMO_MODEL  # noqa: E402
+from tunesmith.system.paths import DEMO_DATA  # noqa: E402
 
 PROMPTS, LONGEST_PROMPT, TOKENS = 64, 96, 32
 TURNS = {"demo": 5, "random-60m": 1}
@@ -75,19 +72,22 @@ def measure(label: str, model: Path, folder: Path) -> dict[str, Any]:
     base.model.eval()
     rows = read_rows(base)
     took: dict[str, list[float]] = {name: [] for name in ARMS}
+    cpu_took: dict[str, list[float]] = {name: [] for name in ARMS}
     texts: dict[str, list[str]] = {}
     for turn in range(TURNS[label] + 1):
         for name in ARMS if turn % 2 == 0 else reversed(ARMS):
             mx.clear_cache()
-            began = time.perf_counter()
-            texts[name] = ARMS[name](base, rows, folder / f"{label}-{turn}.jsonl")
+            began, cpu_began = time.perf_counter(), time.process_time()
+            texts[name] = ARMS[name](base, rows, folder / f"{turn}.jsonl")
             took[name].append(time.perf_counter() - began)
-    seconds = {name: median(each[1:]) for name, each in took.items()}
+            cpu_took[name].append(time.process_time() - cpu_began)
+    seconds, cpu_seconds = ({name: median(each[1:]) for name, each in times.items()} for times in (took, cpu_took))
     pairs = [stock / own for own, stock in zip(took["ours"][1:], took["one_by_one"][1:], strict=True)]
     same = [a == b for a, b in zip(texts["ours"], texts["one_by_one"], strict=True)]
     return {
         "model": label, "turns": TURNS[label],
         "speed_ratio": median(pairs), "speed_ratio_least": min(pairs), "speed_ratio_most": max(pairs),
+        "cpu_ratio": cpu_seconds["one_by_one"] / cpu_seconds["ours"],
         "speed_ratio_to_stock_batch": seconds["stock_batch"] / seconds["ours"], "seconds": seconds, "texts_equal": all(same),
         "texts_that_differ": same.count(False), "mean_characters": mean(map(len, texts["ours"])), "distinct_texts": len(set(texts["ours"])),
     }  # fmt: skip
@@ -95,19 +95,11 @@ def measure(label: str, model: Path, folder: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Print the table and write the JSON; of all models, or of those that are named."""
-    texts = (DEMO_DATA / "company_facts" / "train.jsonl").read_text(encoding="utf-8").splitlines()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_random_model(folder / "random", texts)
-        models = {"demo": DEMO_MODEL, "random-60m": folder / "random"}
-        cells = [measure(label, models[label], folder) for label in sys.argv[1:] or models]
-    print("| model | one by one / ours | mlx-lm's batch / ours | texts equal |")
-    print("|---|---|---|---|")
-    for cell in cells:
-        print(
-            f"| {cell['model']} | {cell['speed_ratio']:.2f} | {cell['speed_ratio_to_stock_batch']:.2f} | {cell['texts_equal']} |",
-            flush=True,
-        )
+    columns = {
+        "model": "model", "speed_ratio": "one by one / ours", "cpu_ratio": "in CPU seconds",
+        "speed_ratio_to_stock_batch": "mlx-lm's batch / ours", "texts_equal": "texts equal",
+    }  # fmt: skip
+    cells = measure_models(measure, columns)
     publish("predict", {
         "speed_ratio": min(cell["speed_ratio"] for cell in cells), "texts_equal": all(cell["texts_equal"] for cell in cells),
         "cells": cells, "prompts": PROMPTS, "longest_answer_tokens": TOKENS,

@@ -42,6 +42,8 @@ def draw_actions(info: AdapterInfo) -> None:
     with st.container(horizontal=True):
         if st.button(t("run.compare"), type="primary", icon=":material/compare:", disabled=info.problem is not None):
             go_to("compare", run=info.id)
+        if st.button(t("evaluation.evaluate"), icon=":material/fact_check:", disabled=info.problem is not None):
+            go_to("evaluate", view="score", variant=f"adapter:{info.id}")
         if st.button(t("adapters.export"), icon=":material/output:", disabled=info.problem is not None):
             go_to("export", source=f"adapter:{info.id}")
         if info.run_id and st.button(t("adapters.open_run"), icon=":material/open_in_new:"):

@@ -1,4 +1,4 @@
-"""Compare: one question, the answers of a base and of its adapters side by side."""
+"""Compare: one question, or a conversation, or a whole set; the answers of many variants side by side, and all that was asked before."""
 
 from __future__ import annotations
 
@@ -8,41 +8,37 @@ import streamlit as st
 
 from tunesmith.inference.sampling import Sampling
 from tunesmith.services import compare
-from tunesmith.services.adapters import AdapterInfo, why_not_one_base
-from tunesmith.settings.files import from_mapping
-from tunesmith.ui.answers import draw_answers, draw_history
-from tunesmith.ui.forms import draw_fields
+from tunesmith.services.compare import Asking
+from tunesmith.services.variants import VariantInfo, list_variants
+from tunesmith.ui.answers import draw_asking, draw_view
+from tunesmith.ui.compare_history import ASKING, draw_actions, draw_history, draw_present, present
+from tunesmith.ui.compare_panel import draw_options, draw_panel
+from tunesmith.ui.compare_sets import draw_keep, draw_sets
 from tunesmith.ui.frame import link_to
 from tunesmith.ui.messages import guarded
-from tunesmith.ui.run_titles import run_titles
 from tunesmith.ui.session import services, t
 
-
-def draw_choice(choices: dict[str, AdapterInfo]) -> list[AdapterInfo]:
-    """Draw the choice of adapters, all of the first one's base; the address may name one, else it is the newest."""
-    wanted = st.query_params.get("run")
-    first = wanted if wanted in choices else next(iter(choices))
-    key = f"compare_adapters-{first}"
-    chosen = [choices[i] for i in st.session_state.get(key, [first]) if i in choices]
-    offered = [i for i, info in choices.items() if not chosen or why_not_one_base([chosen[0], info]) is None]
-    titles = run_titles(list(choices.values()))
-    shown = st.multiselect(
-        t("compare.pick"), offered, default=[first], key=key, max_selections=compare.MOST_ADAPTERS, format_func=lambda i: titles[i],
-        help=t("compare.pick_help", most=compare.MOST_ADAPTERS), placeholder=t("fusion.adapters_placeholder"),
-    )  # fmt: skip
-    return [choices[i] for i in shown]
+Options = tuple[str, Sampling]
 
 
-def draw_questions(ids: Sequence[str]) -> tuple[str, bool]:
-    """Draw suggestions and the question; return it and whether to ask now."""
-    suggestions = compare.suggested_prompts(services(), ids)
-    if suggestions:
-        key = f"suggestion-{'-'.join(ids)}"
+def wanted_keys(known: Sequence[VariantInfo]) -> list[str]:
+    """Return whom the address names (`variants` by keys, `run` an adapter by its id), else the newest adapter, else the first model."""
+    keys = [each.key for each in known]
+    named = [key for key in st.query_params.get("variants", "").split(",") if key]
+    named += [f"adapter:{run}" for run in [st.query_params.get("run")] if f"adapter:{run}" in keys]
+    return named or keys[:1]
+
+
+def draw_questions(panel: Sequence[VariantInfo], following: bool) -> tuple[str, bool, bool]:
+    """Draw suggestions and the question; return it, whether to ask it now, and whether as a follow-up."""
+    if suggestions := compare.suggested_prompts(services(), panel):
+        key = f"suggestion-{'-'.join(each.key for each in panel)}"
         st.pills(t("compare.suggestions"), suggestions, key=key, on_change=use_suggestion, args=(key,))
     with st.form("ask", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
-        prompt = st.text_input(t("compare.prompt"), key="compare_prompt")
-        asked = st.form_submit_button(t("compare.ask"), type="primary", icon=":material/send:")
-    return prompt, asked or st.session_state.pop("compare_now", False)
+        prompt = st.text_area(t("compare.prompt"), key="compare_prompt", height=80)
+        asked = st.form_submit_button(t("compare.ask"), type="primary", icon=":material/send:", disabled=not panel)
+        followed = following and st.form_submit_button(t("compare.follow_up"), icon=":material/reply:", help=t("compare.follow_up_help"))
+    return prompt, asked or st.session_state.pop("compare_now", False), followed
 
 
 def use_suggestion(key: str) -> None:
@@ -52,31 +48,42 @@ def use_suggestion(key: str) -> None:
         st.session_state["compare_now"] = True
 
 
-def draw_options() -> tuple[str, Sampling]:
-    """Draw system prompt and sampling; return both."""
-    with st.expander(t("compare.sampling"), icon=":material/tune:"):
-        system = st.text_area(t("compare.system"), key="compare_system", height=80)
-        values = draw_fields(Sampling(), "sampling", advanced=False, options={}, columns=4)
-        values |= draw_fields(Sampling(), "sampling", advanced=True, options={}, columns=4)
-    return system, from_mapping(Sampling, values)
+def ask_now(asking: Asking) -> None:
+    """Let the answers grow on the screen, then draw them as they are kept: also when a click ends them early."""
+    st.session_state[ASKING] = asking
+    st.button(t("compare.stop"), icon=":material/stop_circle:")
+    draw_asking(asking)
+    st.rerun()
 
 
 st.title(t("compare.title"))
 st.write(t("compare.intro"))
-found = {info.id: info for info in compare.variants(services())}
-if not found:
+found = list_variants(services())
+if not any(each.kind == "adapter" for each in found):
     st.info(t("compare.empty"), icon=":material/info:")
     link_to("home", t("compare.to_home"))
-    st.stop()
-adapters = draw_choice(found)
-if not adapters:
-    st.caption(t("compare.choose_one"))
-    st.stop()
-ids = [info.id for info in adapters]
-question, ask_now = draw_questions(ids)
-system_prompt, how = draw_options()
-if ask_now:
-    headings = [f"{t('compare.base')} · {adapters[0].model}", *(f"{t('compare.tuned')} · {info.name}" for info in adapters)]
-    with guarded():
-        draw_answers(question, compare.ask(services(), ids, question, system_prompt, how), headings)
-draw_history(skip_first=ask_now)
+shown = present()
+panel: list[VariantInfo] = []
+with guarded():
+    panel = draw_panel(wanted_keys(found))
+question, begins, follows = draw_questions(panel, following=shown is not None)
+asking: Asking | None = None
+with guarded():
+    system, how = draw_options()
+    from_set = draw_sets(can_ask=bool(panel))
+    if follows and shown:
+        asking = compare.follow_up(services(), shown, question, system, how)
+    elif from_set or (begins and panel):
+        asking = compare.ask(services(), panel, from_set or [question], system, how)
+view = draw_view()
+with guarded():
+    if shown and (follows or not asking):
+        draw_present(shown, view)
+    if asking:
+        ask_now(asking)
+    elif shown:
+        with st.container(horizontal=True):
+            draw_actions(shown)
+            draw_keep(shown)
+with guarded():
+    draw_history()

@@ -1,66 +1,20 @@
-"""Experiments: every run, newest first; rename, throw away, bring back."""
+"""Experiments: find runs among thousands, look at one, change many, throw away, bring back."""
 
 from __future__ import annotations
 
 import streamlit as st
 
-from tunesmith.services import experiments
+from tunesmith.services import experiment_search, experiments
 from tunesmith.services.experiments import ExperimentRow
-from tunesmith.store.experiments import ACTIVE
-from tunesmith.ui.dialogs import ask_delete, ask_name
+from tunesmith.ui.experiment_actions import TRASHED, draw_actions, draw_problem, draw_undo
+from tunesmith.ui.experiment_card import draw_card
+from tunesmith.ui.experiment_filters import ListView, clear, draw_view
 from tunesmith.ui.experiment_table import draw_table
-from tunesmith.ui.figures import show_time
-from tunesmith.ui.frame import open_run
-from tunesmith.ui.messages import toast
+from tunesmith.ui.experiment_trash import draw_trash
+from tunesmith.ui.frame import link_to
+from tunesmith.ui.messages import guarded
+from tunesmith.ui.run_import_view import draw_run_import
 from tunesmith.ui.session import services, t
-
-
-def ask_rename(row: ExperimentRow) -> None:
-    """Ask for a new name."""
-
-    def save(name: str) -> None:
-        experiments.rename(services(), row.id, name)
-        toast(t("experiments.renamed"))
-
-    ask_name(t("experiments.rename_label"), row.name, save)
-
-
-def ask_trash(row: ExperimentRow) -> None:
-    """Ask before a run goes to the trash."""
-
-    def trash() -> None:
-        experiments.trash(services(), row.id)
-        st.session_state["trashed"] = (row.id, row.name)
-
-    ask_delete(t("experiments.trash_ask", name=row.name), trash)
-
-
-def draw_undo() -> None:
-    """Offer to bring back what was just thrown away."""
-    if trashed := st.session_state.get("trashed"):
-        run_id, name = trashed
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.info(t("experiments.trashed", name=name), icon=":material/delete:")
-            if st.button(t("common.undo"), icon=":material/undo:"):
-                del st.session_state["trashed"]
-                experiments.restore(services(), run_id)
-                toast(t("experiments.restored", name=name))
-                st.rerun()
-
-
-def draw_actions(row: ExperimentRow | None) -> None:
-    """Draw what can be done with the selected run."""
-    if row is None:
-        st.caption(t("experiments.select"))
-        return
-    locked = services().read_only
-    with st.container(horizontal=True):
-        if st.button(t("common.open"), type="primary", icon=":material/open_in_new:"):
-            open_run(row.id)
-        if st.button(t("common.rename"), icon=":material/edit:", disabled=locked):
-            ask_rename(row)
-        if st.button(t("common.delete"), icon=":material/delete:", disabled=locked or row.status in ACTIVE):
-            ask_trash(row)
 
 
 def draw_unreadable(run_ids: list[str]) -> None:
@@ -70,31 +24,55 @@ def draw_unreadable(run_ids: list[str]) -> None:
         for run_id in run_ids:
             if st.button(t("experiments.trash_one", name=run_id), key=f"trash-{run_id}", disabled=services().read_only):
                 experiments.trash(services(), run_id)
-                st.session_state["trashed"] = (run_id, run_id)
+                st.session_state[TRASHED] = [(run_id, run_id)]
                 st.rerun()
 
 
-def draw_trash() -> None:
-    """Draw the trash with a way back for each run."""
-    with st.expander(t("experiments.trash"), icon=":material/delete:"):
-        rows = experiments.trashed(services())
-        st.caption(t("experiments.trash_text") if rows else t("experiments.trash_empty"))
-        for row in rows:
-            with st.container(horizontal=True, vertical_alignment="center"):
-                st.write(f"{row.name} · {show_time(row.created_at)}")
-                if st.button(t("common.restore"), key=f"restore-{row.id}", disabled=services().read_only):
-                    experiments.restore(services(), row.id)
-                    toast(t("experiments.restored", name=row.name))
-                    st.rerun()
+def draw_rows(found: list[ExperimentRow], total: int, view: ListView) -> list[ExperimentRow]:
+    """Draw a page of what was found, and return the selected rows: of the page, or all that were found."""
+    lines, sizes = experiment_search.collapse(found) if view.groups else (found, None)
+    pages = max(1, -(-len(lines) // view.page_rows))
+    words, pager = st.columns([2, 3], vertical_alignment="center")
+    words.markdown(t("experiments.totals", n=f"{len(found):,}", total=f"{total:,}"))
+    number = 1
+    if pages > 1:
+        with pager:  # not at the right end, where the table's own buttons appear
+            number = st.pagination(pages, key=f"experiments-page-{hash((view.query.text, str(view), len(found)))}")
+    first = (number - 1) * view.page_rows
+    chosen = draw_table(lines[first : first + view.page_rows], view.columns, "experiments", several=True, sizes=sizes)
+    if chosen and len(chosen) < len(found) and st.toggle(t("experiments.select_all", n=f"{len(found):,}"), key="experiments-all"):
+        return found
+    if sizes is None:
+        return chosen
+    groups, ids = {row.group for row in chosen if row.group}, {row.id for row in chosen}
+    return [row for row in found if row.group in groups or row.id in ids]
 
 
 st.title(t("experiments.title"))
 st.write(t("experiments.intro"))
+draw_run_import()
 draw_undo()
-if broken := experiments.unreadable(services()):
-    draw_unreadable(broken)
-if found := experiments.table(services()):
-    draw_actions(draw_table(found, "experiments"))
+draw_problem()
+everything = experiments.look(services())
+if everything.unreadable:
+    draw_unreadable(everything.unreadable)
+if everything.rows:
+    shown = draw_view(everything.rows)
+    matching = experiment_search.find(everything.rows, shown.query)
+    if matching:
+        selected = draw_rows(matching, len(everything.rows), shown)
+        tags = sorted(tag for tag in experiment_search.choices(everything.rows, "tag") if tag)
+        with guarded():
+            if len(selected) == 1:
+                draw_card(selected[0], everything.rows, tags)
+            elif selected:
+                draw_actions(selected, tags)
+            else:
+                st.caption(t("experiments.select"))
+    else:
+        st.info(t("experiments.nothing_found", total=f"{len(everything.rows):,}"), icon=":material/search_off:")
+        st.button(t("experiments.clear"), on_click=clear, key="clear-empty", icon=":material/filter_alt_off:")
 else:
     st.info(t("experiments.empty"), icon=":material/info:")
+    link_to("home", t("compare.to_home"))
 draw_trash()

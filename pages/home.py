@@ -31,7 +31,7 @@ def draw_active() -> None:
             if st.button(t("common.open"), key="open_active"):
                 open_run(state.id)
         if found.queued:
-            st.caption(t("home.waiting", n=len(found.queued)))
+            st.caption(t("home.waiting", n=found.queued))
         if found.paused:
             st.caption(t("home.paused", n=found.paused))
         if (found.queued or found.paused) and st.button(t("training.queue"), key="open_queue"):
@@ -54,7 +54,7 @@ def draw_demo(found: Overview) -> None:
 def draw_steps(found: Overview) -> None:
     """Draw the three steps; those that were done are ticked."""
     st.markdown(f"##### {t('home.next_steps')}")
-    done = {"data": bool(found.recent), "train": found.has_adapter, "compare": bool(st.session_state.get("compare_history"))}
+    done = {"data": bool(found.recent), "train": found.has_adapter, "compare": found.has_compared}
     following = next((step for step, finished in done.items() if not finished), "")
     targets = {"data": "dataset", "train": "training", "compare": "compare"}
     for number, (place, (step, target)) in enumerate(zip(st.columns(3), targets.items(), strict=True), start=1):

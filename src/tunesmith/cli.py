@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
-from tunesmith import cli_data, cli_models, cli_rewards
-from tunesmith.cli_output import Json, open_services, report
+from tunesmith import cli_benchmark, cli_compare, cli_data, cli_evaluate, cli_judge, cli_models, cli_rewards, cli_runs, cli_serve
+from tunesmith.cli_output import Json, as_id, open_services, report
 from tunesmith.errors import UserError
 from tunesmith.i18n.catalog import error_words, format_bytes, t
-from tunesmith.services import context, experiments, home, models, runs, training
+from tunesmith.services import home, models, runs, training
 from tunesmith.services.context import Services
-from tunesmith.system.paths import REPOSITORY
 from tunesmith.training.config import TrainConfig
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Fine-tune language models with Apple MLX.")
 app.add_typer(cli_data.app, name="data")
 app.add_typer(cli_rewards.app, name="rewards")
+app.add_typer(cli_runs.app, name="runs")
 app.add_typer(cli_models.app, name="adapters")
 app.add_typer(cli_models.export_app, name="export")
+app.add_typer(cli_serve.app, name="access")
+app.command(name="serve")(cli_serve.serve)
+app.command(name="benchmark")(cli_benchmark.benchmark)
+app.command(name="compare")(cli_compare.compare_variants)
+app.command(name="predict")(cli_evaluate.predict)
+app.command(name="evaluate")(cli_evaluate.evaluate)
+app.command(name="judge")(cli_judge.judge)
 app.command(name="fuse")(cli_models.fuse)
 app.command(name="quantize")(cli_models.quantize)
 app.command(name="serve-model")(cli_models.serve_model)
@@ -43,28 +46,6 @@ def main() -> None:
         raise SystemExit(2) from error
 
 
-def _require_free_port(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise UserError("port_in_use", port=port) from error
-
-
-@app.command()
-def serve(port: Annotated[int | None, typer.Option(help="Port on 127.0.0.1; the settings' one by default.")] = None) -> None:
-    """Open the app in a browser tab on this computer."""
-    chosen = port or context.load_settings().port
-    _require_free_port(chosen)
-    typer.echo(t("cli.serving", "en", address=f"http://127.0.0.1:{chosen}"))
-    command = [
-        sys.executable, "-m", "streamlit", "run", str(REPOSITORY / "app.py"), "--server.port", str(chosen),
-        "--server.address", "127.0.0.1", "--browser.serverAddress", "127.0.0.1",
-    ]  # fmt: skip
-    raise SystemExit(subprocess.run(command, cwd=REPOSITORY, env=os.environ, check=False).returncode)
-
-
 @app.command()
 def quick(
     model: Annotated[str, typer.Argument(help="Model id or folder; the shipped one by default.")] = "",
@@ -74,7 +55,7 @@ def quick(
 ) -> None:
     """Train now with good defaults and wait for the end; without arguments, the demo."""
     plain = home.demo_config() if not model and not data else TrainConfig(model=models.DEMO_MODEL_ID, data=home.DEMO_DATASET_ID)
-    changes = {"model": _as_id(model), "data": _as_id(data), "iters": iters}
+    changes = {"model": as_id(model), "data": as_id(data), "iters": iters}
     _train_attached(dataclasses.replace(plain, **{k: v for k, v in changes.items() if v}), json)  # type: ignore[arg-type]
 
 
@@ -99,7 +80,7 @@ def _read_config(path: Path, model: str = "", data: str = "") -> TrainConfig:
     if not path.is_file():
         raise UserError("file_missing", file=str(path))
     chosen = training.parse_config(path.read_text(encoding="utf-8"))
-    return dataclasses.replace(chosen, model=_as_id(model or chosen.model), data=_as_id(data or chosen.data))
+    return dataclasses.replace(chosen, model=as_id(model or chosen.model), data=as_id(data or chosen.data))
 
 
 def _train_attached(config: TrainConfig, json: bool) -> NoReturn:
@@ -147,13 +128,6 @@ def show_memory(found: training.RunPreview) -> str:
     return format_bytes(found.memory.peak_bytes) if found.memory else "?"
 
 
-def _as_id(name: str) -> str:
-    """Return a path for what is a file, a model folder or a data folder here; anything else is an id."""
-    path = Path(name).expanduser()
-    own = path.is_file() or "/" in name or any((path / inside).exists() for inside in ("config.json", "train.jsonl"))
-    return str(path.resolve()) if name and own and path.exists() else name
-
-
 def _follow(services: Services, run_id: str, quiet: bool) -> runs.RunSnapshot:
     shown = -1
     while True:
@@ -165,16 +139,6 @@ def _follow(services: Services, run_id: str, quiet: bool) -> runs.RunSnapshot:
         if not state.active:
             return state
         time.sleep(POLL_SECONDS)
-
-
-@app.command(name="runs")
-def list_runs(json: Json = False) -> None:
-    """List the experiments, newest first."""
-    with open_services() as services:
-        rows = experiments.table(services)
-    records = [{k: v for k, v in dataclasses.asdict(row).items() if k not in {"sparkline", "error"}} for row in rows]
-    lines = [f"{r.id}  {r.status:<12} {r.name}  {r.final_loss if r.final_loss is None else round(r.final_loss, 4)}" for r in rows]
-    report(records, json, "\n".join(lines) or t("cli.no_runs", "en"))
 
 
 @app.command(name="list-models")

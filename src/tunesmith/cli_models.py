@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tunesmith.cli_output import Json, open_services, report
+from tunesmith.cli_output import POLL_SECONDS, Json, follow_job, open_services, report
 from tunesmith.errors import UserError
 from tunesmith.export.config import GgufRules, OllamaRules, QuantizeRules
 from tunesmith.fusion.config import FusionRules
@@ -24,7 +23,6 @@ from tunesmith.settings.files import from_mapping, read_numbers, read_yaml
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Adapters: list, import, rename, delete.")
 export_app = typer.Typer(no_args_is_help=True, add_completion=False, help="Carry a model or an adapter to other engines, with a proof.")
-POLL_SECONDS = 0.2
 Source = Annotated[str, typer.Argument(help="An adapter's id (a run's by the run's), or a model's.")]
 Name = Annotated[str, typer.Option(help="What the result is called.")]
 Data = Annotated[str, typer.Option(help="A data set on whose held-out rows the result is measured.")]
@@ -174,7 +172,7 @@ def _run(start: Callable[[Services], str], json: bool) -> None:
     with open_services() as services:
         job_id = start(services)
         try:
-            job = _follow(services, job_id, quiet=json)
+            job = follow_job(services, job_id, quiet=json)
         except KeyboardInterrupt:
             jobs.cancel(services, job_id)
             raise SystemExit(130) from None
@@ -187,18 +185,6 @@ def _run(start: Callable[[Services], str], json: bool) -> None:
     }
     report(record, json, _lines(job))
     raise SystemExit(0 if job.status == "completed" else 2 if job.error else 1)
-
-
-def _follow(services: Services, job_id: str, quiet: bool) -> Job:
-    told = ""
-    while True:
-        job = jobs.find_job(services, job_id)
-        if job.ended:
-            return job
-        if not quiet and job.phase and (line := f"{t(f'phase.{job.phase}', 'en')} {job.share:.0%}") != told:
-            told = line
-            sys.stderr.write(f"{line}\n")
-        time.sleep(POLL_SECONDS)
 
 
 def _lines(job: Job) -> str:

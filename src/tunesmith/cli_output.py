@@ -1,17 +1,28 @@
-"""What every command of the command line does alike: open the services, report as text or as JSON."""
+"""What every command of the command line does alike: open the services, wait for a job, report as text or as JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+import functools
+import inspect
+import sys
+import time
+import typing
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
 import typer
 
-from tunesmith.services import context
+from tunesmith.i18n.catalog import t
+from tunesmith.jobs.job import Job
+from tunesmith.services import context, jobs
 from tunesmith.services.context import Services
+from tunesmith.settings.files import from_mapping
 
+POLL_SECONDS = 0.2
 Json = Annotated[bool, typer.Option("--json", help="Report as JSON.")]
 
 
@@ -28,3 +39,47 @@ def open_services() -> Iterator[Services]:
 def report(record: Any, as_json: bool, text: str) -> None:
     """Print the record as JSON, or the text."""
     typer.echo(orjson.dumps(record, option=orjson.OPT_SERIALIZE_NUMPY).decode() if as_json else text)
+
+
+def follow_job(services: Services, job_id: str, quiet: bool, shelf: str = jobs.JOBS) -> Job:
+    """Wait for a job's end, its phases told on the error stream, and return it."""
+    told = ""
+    while not (job := jobs.find_job(services, job_id, shelf)).ended:
+        if not quiet and job.phase and (line := f"{t(f'phase.{job.phase}', 'en')} {job.share:.0%}") != told:
+            told = line
+            sys.stderr.write(f"{line}\n")
+        time.sleep(POLL_SECONDS)
+    return job
+
+
+def as_id(name: str) -> str:
+    """Return a path for what is a file, a model folder or a data folder here; anything else is an id."""
+    path = Path(name).expanduser()
+    own = path.is_file() or "/" in name or any((path / inside).exists() for inside in ("config.json", "train.jsonl"))
+    return str(path.resolve()) if name and own and path.exists() else name
+
+
+def with_settings(settings: type[Any], parameter: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command an option for each field of a settings dataclass; it gets them checked, as one value, in that parameter."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        hints, fields = typing.get_type_hints(settings), dataclasses.fields(settings)
+
+        @functools.wraps(command)
+        def run(**values: Any) -> None:
+            chosen = {field.name: values.pop(field.name) for field in fields}
+            command(**values, **{parameter: from_mapping(settings, chosen)})
+
+        signature = inspect.signature(command, eval_str=True)
+        own = [each for each in signature.parameters.values() if each.name != parameter]
+        made = [
+            inspect.Parameter(
+                field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default,
+                annotation=Annotated[hints[field.name], typer.Option(help=field.metadata["help"])],
+            )
+            for field in fields
+        ]  # fmt: skip
+        run.__signature__ = signature.replace(parameters=[*own, *made])  # type: ignore[attr-defined]
+        return run
+
+    return decorate

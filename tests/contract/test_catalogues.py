@@ -12,8 +12,11 @@ from pathlib import Path
 import pytest
 
 from tunesmith.data.synthesis import SynthesisRules
+from tunesmith.evaluation.benchmark_tasks import BenchmarkRules
+from tunesmith.evaluation.config import EvaluationConfig
 from tunesmith.evaluation.gate import GateRule
 from tunesmith.evaluation.intervals import IntervalRules
+from tunesmith.evaluation.judging import JudgeRules
 from tunesmith.evaluation.metrics import METRICS
 from tunesmith.export.config import GgufRules, OllamaRules, QuantizeRules
 from tunesmith.fusion.config import FusionRules
@@ -30,7 +33,8 @@ SOURCES = sorted([*(ROOT / "src/tunesmith").rglob("*.py"), *(ROOT / "pages").glo
 OTHERS = [lang for lang in LANGUAGES if lang != "en"]
 FORMS = (
     TrainConfig, LoraParameters, PolicyParameters, PreferenceParameters, AppSettings, Sampling, SynthesisRules, *REWARDS.values(),
-    FusionRules, QuantizeRules, GgufRules, OllamaRules, *METRICS.values(), IntervalRules, GateRule,
+    FusionRules, QuantizeRules, GgufRules, OllamaRules, *METRICS.values(), IntervalRules, GateRule, JudgeRules,
+    EvaluationConfig, BenchmarkRules,
 )  # fmt: skip
 PROPER_NAMES = {
     "ChatML", "Alpaca", "Llama 2", "Llama 3", "Qwen", "Gemma", "Mistral", "Phi", "JSON", "CSV", "TSV", "Parquet", "Excel", "Markdown",

@@ -223,10 +223,10 @@ def ask(server: Server, path: str, **headers: str) -> tuple[int, dict[str, str],
 def test_the_server_answers_this_computer_only(server: Server) -> None:
     assert ask(server, "/", host="evil.example")[0] == 400
     assert "default-src 'self'" in ask(server, "/")[1]["content-security-policy"]
-    status, _, body = ask(server, "/api/runs/20260101-000000-abcdef/series")
+    status, _, body = ask(server, "/live/runs/20260101-000000-abcdef")
     assert (status, json.loads(body)["code"]) == (404, "run_unknown")
-    assert ask(server, "/api/runs/..%2f..%2fetc/series")[0] in {400, 404}
-    assert ask(server, "/api/runs/x/series?since=what")[0] == 400
+    assert ask(server, "/live/runs/..%2f..%2fetc")[0] in {400, 404}
+    assert ask(server, "/live/runs/x?since=what")[0] == 400
     status, headers, _ = ask(server, "/assets/plotly.min.js")
     assert status == 200
     assert "max-age" in headers["cache-control"]

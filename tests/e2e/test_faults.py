@@ -37,7 +37,7 @@ def test_a_killed_server_loses_nothing_and_stop_asks_first(server: Server, open_
     server.start()
     run_id = address.rpartition("run=")[2]
     began = time.monotonic()
-    while b'"active":true' not in urllib.request.urlopen(f"{server.address}/api/runs/{run_id}/series?since=-1", timeout=5).read():
+    while b'"active":true' not in urllib.request.urlopen(f"{server.address}/live/runs/{run_id}?since=-1", timeout=5).read():
         assert time.monotonic() - began < 5, "the restarted server does not show the run as live"
     page = open_tab().page
     page.goto(address)

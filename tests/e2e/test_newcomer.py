@@ -61,9 +61,9 @@ def test_from_home_to_a_tuned_answer(server: Server, open_tab: OpenTab) -> None:
     right = 0
     for question, answer in held_out()[:4]:
         page.get_by_label(t("compare.prompt"), exact=True).fill(question)
-        page.get_by_role("button", name=t("compare.ask")).click()
+        page.get_by_role("button", name=t("compare.ask"), exact=True).click()
         panes = page.get_by_test_id("stMain")
-        expect(panes.locator("strong", has_text=question).first).to_be_visible(timeout=30_000)
+        expect(panes.get_by_test_id("stChatMessage").filter(has_text=question).first).to_be_visible(timeout=30_000)
         expect(panes).to_contain_text(answer.split(" is ")[0] + " is", timeout=60_000)
         page.wait_for_timeout(500)
         assert REFUSAL in panes.inner_text()
@@ -94,7 +94,7 @@ def test_every_page_in_japanese_in_the_dark_and_on_a_phone(server: Server, open_
         lang = "ja" if label == "ja" else "en"
         tab = open_tab(**options)
         for number, name in enumerate(
-            ("home", "training", "run", "compare", "dataset", "experiments", "adapters", "fusion", "export", "settings")
+            ("home", "training", "run", "compare", "dataset", "experiments", "overlay", "adapters", "fusion", "export", "settings")
         ):
             tab.page.goto(run_address if name == "run" else f"{server.address}/{'' if name == 'home' else name}")
             heading = t(f"{'training' if name == 'run' else name}.title", lang)

@@ -83,7 +83,7 @@ def test_what_cannot_be_imported_leaves_nothing(services: Services, tmp_path: Pa
 def test_lmstudio_gets_a_copy(services: Services, tmp_path: Path, finish: Finish) -> None:
     made = put_made(services, "fused")
     (tmp_path / "lmstudio").mkdir()
-    services.settings = type(services.settings)(lmstudio_folder=str(tmp_path / "lmstudio"))
+    services.kept.settings = type(services.settings)(lmstudio_folder=str(tmp_path / "lmstudio"))
     result = done(finish(exports.start_lmstudio(services, made, "me")))
     assert Path(result["path"]) == tmp_path / "lmstudio/me/fused"
     assert (tmp_path / "lmstudio/me/fused/model.safetensors").is_file()

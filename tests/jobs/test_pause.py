@@ -16,7 +16,7 @@ from tunesmith.errors import UserError
 from tunesmith.inference.client import HostClient
 from tunesmith.jobs.supervisor import Supervisor
 from tunesmith.services import plan, runs, training
-from tunesmith.services.context import Services
+from tunesmith.services.context import Kept, Services
 from tunesmith.settings.schema import AppSettings
 from tunesmith.store.experiments import TERMINAL, Experiment, ExperimentStore
 from tunesmith.store.files import LineTail
@@ -28,7 +28,7 @@ Submit = Callable[..., Experiment]
 
 @pytest.fixture
 def services(store: ExperimentStore, supervisor: Supervisor, data_dir: Path) -> Iterator[Services]:
-    services = Services(AppSettings(), data_dir, store, supervisor, HostClient(data_dir / "host.log"))
+    services = Services(Kept(AppSettings()), data_dir, store, supervisor, HostClient(data_dir / "host.log"))
     yield services
     services.host.close()
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.loopback_hub import serve_hub
 from tunesmith.system.environment import worker_environment
-from tunesmith.system.secrets import upload_environment
+from tunesmith.system.secrets import hub_environment
 
 TOKEN = "hf_abcdefghijklmnop"
 UPLOAD = """
@@ -35,7 +35,7 @@ def test_only_the_uploading_process_reaches_the_hub(tmp_path: Path, given: bool,
         hub.writers = {TOKEN}
         source = os.environ | {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "home")}
         environment = worker_environment(source) | {"HF_HOME": source["HF_HOME"], "HF_ENDPOINT": hub.address}
-        environment |= upload_environment(TOKEN, source) if given else {}
+        environment |= hub_environment(TOKEN, source) if given else {}
         command = [sys.executable, "-W", "ignore", "-c", UPLOAD, str(tmp_path / "model")]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
         assert done.stdout.startswith(said)

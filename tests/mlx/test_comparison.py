@@ -18,7 +18,7 @@ from tunesmith.data.templates import render
 from tunesmith.errors import UserError
 from tunesmith.inference.adapter_bank import Adapter, AdapterBank
 from tunesmith.inference.adapter_rows import AdapterRows, RowLinear
-from tunesmith.inference.comparison import Variant, compare, interleave
+from tunesmith.inference.comparison import Variant, compare
 from tunesmith.inference.generation import generate_side_by_side
 from tunesmith.inference.protocol import Delta
 from tunesmith.inference.sampling import Sampling
@@ -66,7 +66,7 @@ def alone(bank: AdapterBank, variant: Variant, sampling: Sampling) -> Kept:
         scales[place], part.scale = part.scale, part.scale * variant.strength
     one = replace(sampling, seed=sampling.seed if variant.seed is None else variant.seed)
     answer = generate_side_by_side(
-        bank.base.model, bank.base.tokenizer, QUESTION, one, [lambda: bank.activate(adapter)], [variant.template]
+        bank.base.model, bank.base.tokenizer, variant.messages or QUESTION, one, [lambda: bank.activate(adapter)], [variant.template]
     )  # fmt: skip
     (told,) = by_variant(answer).values()
     for place, scale in scales.items():
@@ -231,11 +231,21 @@ def test_dora_takes_turns(bank: AdapterBank, adapters: list[Adapter], tmp_path: 
     assert (caught.value.code, caught.value.facts) == ("adapter_strength_unsupported", {"number": 1})
 
 
-def test_two_bases_take_turns(bank: AdapterBank, base: LoadedModel, adapters: list[Adapter]) -> None:
-    other = AdapterBank(base)
-    streams = [([2, 0], compare(bank, [Variant(), Variant()], QUESTION, GREEDY)), ([1], compare(other, [Variant()], QUESTION, GREEDY))]
-    told = by_variant(interleave(streams))
-    assert {number: text_of(answer) for number, answer in told.items()} == dict.fromkeys((0, 1, 2), "The capital of Japan is Tokyo.")
+def test_each_goes_on_with_its_own_answers(bank: AdapterBank, adapters: list[Adapter], tmp_path: Path) -> None:
+    """A follow-up, at a strength, with a template of its own, in a batch and in turns: what the same variant answers alone."""
+
+    def then(answer: str) -> list[dict[str, str]]:
+        return [*QUESTION, {"role": "assistant", "content": answer}, {"role": "user", "content": "And of Italy?"}]
+
+    variants = [
+        Variant(messages=then("The capital of Japan is Tokyo.")), Variant(adapters[1], 0.7, messages=then("Rice")),
+        Variant(adapters[2], template=LONG, messages=QUESTION), Variant(adapters[1], 0.7, messages=then("The sun is a star.")),
+    ]  # fmt: skip
+    dora = Variant(bank.load(make_adapter(tmp_path / "dora", DEMO_MODEL, kind="dora", seed=8)), messages=then("東京"))
+    for asked in (variants, [*variants, dora]):
+        told = check(bank, asked)
+        assert text_of(told[0]) == "The capital of Italy is Rome."
+        assert len({text_of(answer) for answer in told.values()}) == len(asked)
 
 
 def test_too_many_are_refused(bank: AdapterBank) -> None:

@@ -15,10 +15,12 @@ import pytest
 
 from tunesmith.errors import UserError
 from tunesmith.inference.client import HostClient
+from tunesmith.inference.protocol import Asked, Sent
 from tunesmith.inference.sampling import Sampling
 from tunesmith.system.paths import DEMO_DATA, DEMO_MODEL
 
 QUESTION = [{"role": "user", "content": "What is the capital of Japan?"}]
+ASKED = Asked(QUESTION)
 RULES = {"max_seq_length": 128, "loss_on": "all_answers", "overlong": "cut", "validation_share": 0.1, "seed": 0}
 LENGTH = {"iters": 10, "epochs": 0}
 BATCHING = {"batch_size": 4, "longest": 128, "seed": 0}
@@ -32,20 +34,35 @@ def host(tmp_path: Path) -> Iterator[HostClient]:
 
 
 def answer(host: HostClient, sampling: Sampling = Sampling()) -> str:  # noqa: B008 - frozen
-    return "".join(d.text for d in host.stream(DEMO_MODEL, [None], QUESTION, sampling)).strip()
+    return "".join(d.text for d in host.stream(DEMO_MODEL, [ASKED], sampling)).strip()
 
 
 def test_it_answers_in_pieces_and_again(host: HostClient) -> None:
-    deltas = list(host.stream(DEMO_MODEL, [None, None], QUESTION, Sampling()))
+    deltas = list(host.stream(DEMO_MODEL, [ASKED, ASKED], Sampling()))
     assert "".join(d.text for d in deltas if d.variant == 0).strip() == "The capital of Japan is Tokyo."
     assert [d.finish for d in deltas if d.finish] == ["stop", "stop"]
     assert len({d.first_token_seconds for d in deltas if d.variant == 0}) == 1
     assert answer(host) == "The capital of Japan is Tokyo."
-    assert list(host.stream(DEMO_MODEL, [None], QUESTION, Sampling(max_tokens=2)))[-1].finish == "length"
+    assert list(host.stream(DEMO_MODEL, [ASKED], Sampling(max_tokens=2)))[-1].finish == "length"
+
+
+def test_it_tells_what_each_variant_was_given(host: HostClient) -> None:
+    told: list[Sent] = []
+    longer = [{"role": "system", "content": "Be brief."}, *QUESTION, {"role": "assistant", "content": "東京"}, *QUESTION]
+    stream = host.stream(DEMO_MODEL, [ASKED, Asked(longer)], Sampling(max_tokens=2), told.extend)
+    next(stream)
+    question = "<|im_start|>user\nWhat is the capital of Japan?<|im_end|>\n"
+    assert [sent.text for sent in told] == [
+        f"{question}<|im_start|>assistant\n",
+        f"<|im_start|>system\nBe brief.<|im_end|>\n{question}<|im_start|>assistant\n東京<|im_end|>\n{question}<|im_start|>assistant\n",
+    ]
+    tokens, total, _ = host.xray(DEMO_MODEL, {"messages": longer[:2]}, "everything", 1000)
+    assert 0 < told[0].tokens < total < told[1].tokens
+    assert len(tokens) == total
 
 
 def test_a_closed_stream_cancels(host: HostClient) -> None:
-    stream = host.stream(DEMO_MODEL, [None], QUESTION, Sampling(temperature=2.0, max_tokens=8000))
+    stream = host.stream(DEMO_MODEL, [ASKED], Sampling(temperature=2.0, max_tokens=8000))
     next(stream)
     stream.close()  # type: ignore[attr-defined]
     began = time.monotonic()
@@ -61,16 +78,16 @@ def test_sampling_repeats_with_its_seed(host: HostClient) -> None:
 
 def test_errors_come_back_with_their_code_and_the_host_goes_on(host: HostClient, tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
-        list(host.stream(tmp_path, [None], QUESTION, Sampling()))
+        list(host.stream(tmp_path, [ASKED], Sampling()))
     assert caught.value.code == "model_config_missing"
     with pytest.raises(UserError) as caught:
-        list(host.stream(DEMO_MODEL, [tmp_path], QUESTION, Sampling()))
+        list(host.stream(DEMO_MODEL, [Asked(QUESTION, tmp_path)], Sampling()))
     assert caught.value.code == "adapter_missing"
     assert answer(host) == "The capital of Japan is Tokyo."
 
 
 def test_a_killed_host_is_reported_and_replaced(host: HostClient) -> None:
-    stream = host.stream(DEMO_MODEL, [None], QUESTION, Sampling(temperature=2.0, max_tokens=8000))
+    stream = host.stream(DEMO_MODEL, [ASKED], Sampling(temperature=2.0, max_tokens=8000))
     next(stream)
     assert host._process is not None
     os.kill(host._process.pid, signal.SIGKILL)

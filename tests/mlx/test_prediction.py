@@ -15,10 +15,12 @@ import pytest
 from tests.random_adapters import make_adapter
 from tunesmith.data.formats import Row
 from tunesmith.inference.adapter_bank import AdapterBank
-from tunesmith.inference.batch_generation import Abandoned
+from tunesmith.inference.batch_generation import Abandoned, Question, Written, generate_each
 from tunesmith.inference.generation import generate_text
 from tunesmith.inference.prediction import Predicted, Predictor, predict
+from tunesmith.inference.row_batch import like_lengths
 from tunesmith.inference.sampling import Sampling
+from tunesmith.inference.token_sampler import TokenSampler
 from tunesmith.models.loading import LoadedModel
 from tunesmith.store.files import AppendLog, LineTail
 from tunesmith.system.paths import DEMO_DATA, DEMO_MODEL
@@ -68,15 +70,39 @@ def test_a_small_budget_and_variants_change_no_answer(base: LoadedModel, tmp_pat
     assert texts(wide)[3, "tuned"] != texts(wide)[3, "base"]
 
 
-@pytest.mark.parametrize("sampling", [Sampling(temperature=2.0, max_tokens=16, seed=4), Sampling(repetition_penalty=1.5, max_tokens=16)])
+@pytest.mark.parametrize(
+    "sampling", [Sampling(temperature=2.0, max_tokens=16, seed=4), Sampling(repetition_penalty=2.0, presence_penalty=2.0, max_tokens=24)]
+)
 def test_an_answer_depends_on_its_row_alone(base: LoadedModel, tmp_path: Path, sampling: Sampling) -> None:
+    """Whoever is beside it, and whenever it comes into the batch."""
     base.model.eval()
-    rows = read_rows(12)
+    rows = read_rows(40)
     predict(base.model, base.tokenizer, rows, sampling, tmp_path / "all.jsonl")
+    predict(base.model, base.tokenizer, rows, sampling, tmp_path / "few.jsonl", budget_tokens=5 * 48)  # five rows at a time
     predict(base.model, base.tokenizer, rows[5:7], sampling, tmp_path / "two.jsonl")
     everything, two = texts(tmp_path / "all.jsonl"), texts(tmp_path / "two.jsonl")
     assert len(set(everything.values())) > 4
     assert two == {key: everything[key] for key in two}
+    assert texts(tmp_path / "few.jsonl") == everything
+
+
+def test_an_answer_may_be_ended_before_its_end(base: LoadedModel) -> None:
+    base.model.eval()
+    prompts = sorted((base.tokenizer.encode(row.value["messages"][0]["content"]) for row in read_rows(9)), key=len)
+    questions = [Question(prompt) for prompt in prompts]
+    ended = dict(generate_each(base.model, questions, TokenSampler(SHORT), 4, [], is_over=lambda ids: len(ids) == 3))
+    whole = dict(generate_each(base.model, questions, TokenSampler(SHORT), 9, []))
+    assert set(ended) == set(range(9))
+    for place, answer in ended.items():
+        assert answer == Written(whole[place].ids[:3], truncated=False)
+        assert (len(whole[place].ids), whole[place].truncated) == (24, True)
+
+
+def test_prompts_of_like_length_are_read_together() -> None:
+    """19 and 20 ids read 18 and 19 tokens: 2 × 19 ≤ 1.25 × 37. With 31 ids, 3 × 30 > 1.25 × 67."""
+    prompts = [[7] * length for length in (1, 1, 19, 20, 31, 32)]
+    assert [[len(prompt) for prompt in group] for group in like_lengths(prompts)] == [[1, 1], [19, 20], [31, 32]]
+    assert [len(group) for group in like_lengths(prompts, most_padding=1.0)] == [2, 1, 1, 1, 1]
 
 
 def test_it_goes_on_after_an_abandoned_part_and_a_torn_line(base: LoadedModel, tmp_path: Path) -> None:

@@ -19,7 +19,10 @@ from tunesmith.training.config import TrainConfig
 from tunesmith.ui.frame import MAIN_SCRIPT
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("home", "dataset", "training", "compare", "experiments", "adapters", "fusion", "export", "settings")
+PAGES = (
+    "home", "dataset", "training", "compare", "arena", "evaluate", "experiments", "overlay", "adapters", "fusion",
+    "export", "settings",
+)  # fmt: skip
 
 
 @pytest.fixture

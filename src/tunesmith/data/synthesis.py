@@ -11,6 +11,7 @@ from typing import Any
 import jsonschema
 
 from tunesmith.data.japanese import split_sentences
+from tunesmith.data.json_objects import find_objects
 from tunesmith.data.near_duplicates import NearDuplicateIndex
 from tunesmith.data.quality import texts_of
 from tunesmith.data.split import prompt_key
@@ -147,13 +148,8 @@ def read_answer(kind: str, text: str, source: str) -> dict[str, Any]:
 
 def _find_object(text: str) -> Any:
     """Return the first whole JSON object in a text, fenced or within words."""
-    decoder = json.JSONDecoder()
-    begin = text.find("{")
-    while begin >= 0:
-        try:
-            return decoder.raw_decode(text, begin)[0]
-        except (json.JSONDecodeError, RecursionError):
-            begin = text.find("{", begin + 1)
+    for _, found in find_objects(text):
+        return found
     raise BadAnswerError("no_json", "there is no JSON object in it.")
 
 

@@ -3,7 +3,7 @@
 Bradley & Terry, "Rank analysis of incomplete block designs", 1952; a tie, also one of "both bad", counts half a win for either (Chiang
 et al., "Chatbot Arena", 2024). Departure: every variant also has one drawn vote against a variant of average strength. It keeps
 strengths finite where the votes alone do not (Ford 1957: somebody won or lost everything, or groups never met), and pulls little
-otherwise. Votes are taken as independent; many by one person make an interval too narrow, so the counts per person are told.
+otherwise. Ballots are taken as independent; many by one person make an interval too narrow, so the counts per person are told.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from tunesmith.evaluation.intervals import IntervalRules, percentile_interval
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
+Cell = tuple[str, str, str]  # left, right, outcome
 POINTS = {"left": 1.0, "right": 0.0, "tie": 0.5, "both_bad": 0.5}  # the left variant's
 AVERAGE_ELO = 1000.0
 ELO_PER_STRENGTH = 400 / math.log(10)  # 400 points: ten wins to one
@@ -31,12 +32,16 @@ _CLOSE = 1e-9
 
 @dataclass(frozen=True)
 class Vote:
-    """One person's choice between two different variants: `left`, `right`, `tie` or `both_bad`."""
+    """One person's choice between two different variants: `left`, `right`, `tie` or `both_bad`.
+
+    Votes that come of one choice among several variants share a `ballot`: chance draws them together.
+    """
 
     left: str
     right: str
     outcome: str
     person: str = ""
+    ballot: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class Ratings:
 
 
 def rate_votes(votes: Sequence[Vote], rules: IntervalRules | None = None) -> Ratings:
-    """Return the ratings with bootstrap intervals over votes (1000 resamples at most); fewer than two votes give no interval.
+    """Return the ratings with bootstrap intervals over ballots (1000 resamples at most); fewer than two give no interval.
 
     The rows and columns of the matrices are in the order of `ratings`. Raises ValueError for a vote that compares a variant with itself,
     or with an outcome of another name.
@@ -80,12 +85,12 @@ def rate_votes(votes: Sequence[Vote], rules: IntervalRules | None = None) -> Rat
     if not votes:
         return Ratings([], np.zeros((0, 0)), np.zeros((0, 0)), [], [], [], dict.fromkeys(POINTS, 0), {})
     names = sorted({name for vote in votes for name in (vote.left, vote.right)})
-    cells = Counter((vote.left, vote.right, vote.outcome) for vote in votes)
-    of_cells = _points_of_cells(list(cells), names)
-    counts = np.array(list(cells.values()), np.float64)
-    points = np.tensordot(counts, of_cells, 1)
+    kinds = Counter(_ballots(votes))
+    of_kinds = np.stack([_points_of_cells(kind, names).sum(0) for kind in kinds])
+    counts = np.array(list(kinds.values()), np.float64)
+    points = np.tensordot(counts, of_kinds, 1)
     elo = to_elo(fit_strengths(points[None]))[0]
-    low, high = _bounds(counts, of_cells, rules or IntervalRules()) if len(votes) > 1 else (None, None)
+    low, high = _bounds(counts, of_kinds, rules or IntervalRules()) if counts.sum() > 1 else (None, None)
     order = np.argsort(-elo, kind="stable")
     names = [names[i] for i in order]
     ratings = [
@@ -100,7 +105,15 @@ def rate_votes(votes: Sequence[Vote], rules: IntervalRules | None = None) -> Rat
     return Ratings(ratings, rates, met, _groups(met > 0, names), unbeaten, winless, _outcomes(votes), persons)
 
 
-def _points_of_cells(cells: Sequence[tuple[str, str, str]], names: Sequence[str]) -> Floats:
+def _ballots(votes: Sequence[Vote]) -> list[tuple[Cell, ...]]:
+    """Return the votes of each ballot together; a vote without one is a ballot of its own."""
+    found: dict[str | int, list[Cell]] = {}
+    for number, vote in enumerate(votes):
+        found.setdefault(vote.ballot or number, []).append((vote.left, vote.right, vote.outcome))
+    return [tuple(sorted(cells)) for cells in found.values()]
+
+
+def _points_of_cells(cells: Sequence[Cell], names: Sequence[str]) -> Floats:
     """Return [C, K, K]: the points that each kind of vote gives to the row's variant over the column's."""
     place = {name: i for i, name in enumerate(names)}
     points = np.zeros((len(cells), len(names), len(names)))
@@ -145,11 +158,11 @@ def to_elo(strengths: Floats) -> Floats:
     return AVERAGE_ELO + ELO_PER_STRENGTH * strengths
 
 
-def _bounds(counts: Floats, of_cells: Floats, rules: IntervalRules) -> tuple[Floats, Floats]:
-    """Return the intervals' bounds [K] over votes drawn again: of votes alike only the number changes."""
+def _bounds(counts: Floats, of_kinds: Floats, rules: IntervalRules) -> tuple[Floats, Floats]:
+    """Return the intervals' bounds [K] over ballots drawn again: of those alike only the number changes."""
     total = int(counts.sum())
     drawn = np.random.default_rng(rules.seed).multinomial(total, counts / total, min(rules.resamples, RESAMPLES))
-    elo = to_elo(fit_strengths(np.tensordot(drawn.astype(np.float64), of_cells, 1)))
+    elo = to_elo(fit_strengths(np.tensordot(drawn.astype(np.float64), of_kinds, 1)))
     bounds = [percentile_interval(of_one, rules.confidence) for of_one in elo.T]
     return np.array([low for low, _ in bounds]), np.array([high for _, high in bounds])
 

@@ -18,7 +18,7 @@ from tunesmith.evaluation.intervals import IntervalRules, mean_interval
 
 Floats = npt.NDArray[np.float64]
 UNREADABLE = ""
-_WORTH = {"first": 1.0, "second": 0.0, "tie": 0.5}
+WORTH = {"first": 1.0, "second": 0.0, "tie": 0.5}
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def judge_result(verdicts: Iterable[Verdict], rules: IntervalRules | None = None
     asked = list(verdicts)
     orders: tuple[dict[str, list[float]], dict[str, list[float]]] = ({}, {})
     for verdict in asked:
-        worth = _WORTH.get(verdict.answer, np.nan)
+        worth = WORTH.get(verdict.answer, np.nan)
         orders[verdict.swapped].setdefault(verdict.prompt, []).append(1 - worth if verdict.swapped else worth)
     names = dict.fromkeys(verdict.prompt for verdict in asked)
     first, second = (np.array([_mean(order.get(name, [])) for name in names]) for order in orders)
@@ -79,7 +79,7 @@ def judge_result(verdicts: Iterable[Verdict], rules: IntervalRules | None = None
     same = np.sign(first[both] - 0.5) == np.sign(second[both] - 0.5)
     decision = ask_gate(rates, 1 - rates, GateRule(confidence=rules.confidence), rules)
     return JudgeResult(
-        interval.rows, len(names) - interval.rows, len(asked), sum(verdict.answer not in _WORTH for verdict in asked),
+        interval.rows, len(names) - interval.rows, len(asked), sum(verdict.answer not in WORTH for verdict in asked),
         interval.mean, interval.low, interval.high, interval.note, _share(same), _share(first[both]), _share(second[both]),
         _share(np.array(decided)), decision,
     )  # fmt: skip

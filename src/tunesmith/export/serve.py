@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import errno
 import hmac
-import ipaddress
 import logging
 import os
 import socket
@@ -36,6 +35,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tunesmith.errors import UserError
 from tunesmith.export.openai_format import Envelope, Kind, Piece, describe_error, describe_model, read_question
 from tunesmith.models.safety import check_model_folder
+from tunesmith.system.network import EVERYWHERE, is_loopback, lan_address
 
 if TYPE_CHECKING:
     from tunesmith.export.served_model import ModelQueue, Ticket
@@ -68,7 +68,7 @@ def serve(serving: Serving, ready: Callable[[str], object]) -> None:
     """
     check_model_folder(serving.model)  # what can be told at once is told before the engine comes
     with _bind(serving.host, serving.port) as listener:
-        own = _is_loopback(listener)
+        own = is_loopback(listener.getsockname()[0])
         if not own and not serving.key:
             raise UserError("serving_key_required", host=serving.host)
         from tunesmith.export.served_model import ModelQueue  # imports mlx
@@ -115,24 +115,10 @@ def _describe_refusal(error: Exception, host: str, port: int) -> UserError:
     return UserError("serving_address_wrong", host=host, port=port, reason=str(error))
 
 
-def _is_loopback(listener: socket.socket) -> bool:
-    return ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback
-
-
 def _address(host: str, port: int) -> str:
     """Return the base address for clients; for a host that stands for all of a machine's addresses, one that others reach."""
-    reachable = _lan_address() if host in {"", "0.0.0.0", "::"} else host
+    reachable = lan_address() if host in {"", EVERYWHERE, "::"} else host
     return f"http://[{reachable}]:{port}/v1" if ":" in reachable else f"http://{reachable}:{port}/v1"
-
-
-def _lan_address() -> str:
-    """Return this machine's address in its network; without a network, the one on itself."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # of datagrams this sends nothing: the system only picks the way out
-        except OSError:
-            return "127.0.0.1"
-        return str(probe.getsockname()[0])
 
 
 def build_app(questions: ModelQueue, serving: Serving, hosts: set[str] | None) -> Starlette:

@@ -52,11 +52,16 @@ def field_words(owner: str, field: dataclasses.Field[Any], lang: str) -> tuple[s
 
 
 def error_words(code: str, facts: dict[str, Any], lang: str) -> str:
-    """Return the sentence for a person's error: what, where, what to do. An unknown code is told as it is."""
-    shown = {name: _show(name, value, lang) for name, value in facts.items()}
+    """Return the sentence for a person's error: what, where, what to do.
+
+    An unknown code is told as it is, and so is one without its facts: runs of other versions and other people are read too.
+    """
     if not has(f"error.{code}"):
         return t("error.unknown", lang, code=code)
-    return t(f"error.{code}", lang, **shown)
+    try:
+        return t(f"error.{code}", lang, **{name: _show(name, value, lang) for name, value in facts.items()})
+    except (KeyError, IndexError, ValueError, TypeError):
+        return t("error.unknown", lang, code=code)
 
 
 def problem_words(code: str, facts: dict[str, Any], lang: str) -> str:

@@ -29,6 +29,22 @@ class Adapter:
     parts: dict[str, Any]
 
 
+def scale_adapter(adapter: Adapter, strength: float, number: int = 1) -> Adapter:
+    """Return a copy that adds `strength` times as much; `number` is that of the answer. Raises UserError `adapter_strength_unsupported`."""
+    if strength == 1:
+        return adapter
+    if not all(type(part) is LoRALinear for part in adapter.parts.values()):
+        raise UserError("adapter_strength_unsupported", number=number)
+    return Adapter({place: _scaled_copy(part, strength) for place, part in adapter.parts.items()})
+
+
+def _scaled_copy(part: LoRALinear, strength: float) -> LoRALinear:
+    copy = LoRALinear.from_base(part.linear, r=part.lora_a.shape[1], scale=part.scale * strength)
+    copy.lora_a, copy.lora_b = part.lora_a, part.lora_b
+    copy.eval()
+    return copy
+
+
 class AdapterBank:
     """Keeps what the base has in every place that an adapter touches; without an adapter, the base is what it was."""
 

@@ -10,14 +10,14 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from tunesmith.errors import UserError
-from tunesmith.inference.protocol import Delta, Sample, TokenReport, TokenView
+from tunesmith.inference.protocol import Asked, Delta, Sample, Sent, TokenReport, TokenView
 from tunesmith.inference.sampling import Sampling
 from tunesmith.system.environment import worker_environment
 
@@ -35,18 +35,20 @@ class HostClient:
         self._ids = itertools.count(1)
 
     def stream(
-        self, model: Path, adapters: Sequence[Path | None], messages: Sequence[Mapping[str, str]], sampling: Sampling
+        self, model: Path, asked: Sequence[Asked], sampling: Sampling, tell_sent: Callable[[list[Sent]], None] = lambda _: None
     ) -> Iterator[Delta]:
-        """Yield the variants' answers as they are written, None being the base; closing the iterator cancels.
+        """Yield the answers of a base and variants of it as they are written; closing the iterator cancels.
 
-        Raises UserError `host_died` and what loading raises (`model_…`, `adapter_…`).
+        `tell_sent` hears, before the first piece, what each variant was given.
+        Raises UserError `host_died` and what loading and comparing raise (`model_…`, `adapter_…`, `template_broken`).
         """
-        request = {
-            "op": "stream", "model": str(model), "adapters": [str(a) if a else None for a in adapters],
-            "messages": [dict(m) for m in messages], "sampling": dataclasses.asdict(sampling),
-        }  # fmt: skip
+        records = [dataclasses.asdict(each) | {"adapter": str(each.adapter) if each.adapter else None} for each in asked]
+        request = {"op": "stream", "model": str(model), "asked": records, "sampling": dataclasses.asdict(sampling)}
         for answer in self._ask(request):
-            yield Delta(**answer["delta"])
+            if "sent" in answer:
+                tell_sent([Sent(**each) for each in answer["sent"]])
+            else:
+                yield Delta(**answer["delta"])
 
     def count_tokens(
         self, model: Path, data: Path, family: str, kinds: Sequence[str], rules: Mapping[str, Any], batching: Mapping[str, Any],

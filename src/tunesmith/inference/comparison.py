@@ -9,41 +9,41 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
 from mlx_lm.models.cache import make_prompt_cache
-from mlx_lm.tuner.lora import LoRALinear
 
 from tunesmith.data.formats import Message
 from tunesmith.data.templates import render
 from tunesmith.errors import UserError
-from tunesmith.inference.adapter_bank import Adapter, AdapterBank
+from tunesmith.inference.adapter_bank import Adapter, AdapterBank, scale_adapter
 from tunesmith.inference.adapter_rows import AdapterRows, fit_one_batch
-from tunesmith.inference.batch_generation import PREFILL_TOKENS
-from tunesmith.inference.generation import AnswerStream, generate_side_by_side
+from tunesmith.inference.generation import AnswerStream, answer_in_turns
 from tunesmith.inference.protocol import Delta
+from tunesmith.inference.row_batch import RowBatch
 from tunesmith.inference.sampling import Sampling
-from tunesmith.inference.token_sampler import TokenSampler, context_before
+from tunesmith.inference.token_sampler import TokenSampler
 
 MOST_VARIANTS = 9
 STEPS_BETWEEN_CLEARING = 256  # as mlx-lm's
 Prompt = list[int]
-Step = tuple[Any, Any]  # tokens [B] and their log-probabilities [B]
 
 
 @dataclass(frozen=True)
 class Variant:
     """Who answers: the base (no adapter), or an adapter of it, `strength` times as strong as it was made.
 
-    `template` is the prompt format that it learned, None for the tokenizer's own; `seed` goes before the sampling's.
+    `template` is the prompt format that it learned, None for the tokenizer's own; `seed` goes before the sampling's, `messages` before
+    those that all are asked.
     """
 
     adapter: Adapter | None = None
     strength: float = 1.0
     template: str | None = None
     seed: int | None = None
+    messages: Sequence[Message] = ()
 
 
 def compare(bank: AdapterBank, variants: Sequence[Variant], messages: Sequence[Message], sampling: Sampling) -> Iterator[Delta]:
@@ -54,25 +54,19 @@ def compare(bank: AdapterBank, variants: Sequence[Variant], messages: Sequence[M
     """
     if len(variants) > MOST_VARIANTS:
         raise UserError("too_many_variants", asked=len(variants), most=MOST_VARIANTS)
+    prompts = write_prompts(bank.base.tokenizer, variants, messages)
     try:
         if fit_one_batch([variant.adapter for variant in variants]) and _can_batch(bank.base.model):
-            yield from _answer_together(bank, variants, messages, sampling)
+            yield from _answer_together(bank, variants, prompts, sampling)
         else:
-            yield from _answer_in_turns(bank, variants, messages, sampling)
+            yield from _answer_in_turns(bank, variants, prompts, sampling)
     finally:
         bank.activate(None)
 
 
-def interleave(streams: Sequence[tuple[Sequence[int], Iterator[Delta]]]) -> Iterator[Delta]:
-    """Yield the deltas of comparisons with different bases in turns; each comes with its variants' numbers among all."""
-    going = list(streams)
-    while going:
-        for stream in list(going):
-            numbers, deltas = stream
-            if (delta := next(deltas, None)) is None:
-                going.remove(stream)
-            else:
-                yield replace(delta, variant=numbers[delta.variant])
+def write_prompts(tokenizer: Any, variants: Sequence[Variant], messages: Sequence[Message] = ()) -> list[Prompt]:
+    """Return what each variant is given, as token ids. Raises UserError `model_without_chat_template`, `template_broken`."""
+    return [render(tokenizer, variant.messages or messages, answer_next=True, template=variant.template) for variant in variants]
 
 
 def _can_batch(model: Any) -> bool:
@@ -80,28 +74,16 @@ def _can_batch(model: Any) -> bool:
 
 
 def _answer_in_turns(
-    bank: AdapterBank, variants: Sequence[Variant], messages: Sequence[Message], sampling: Sampling
+    bank: AdapterBank, variants: Sequence[Variant], prompts: Sequence[Prompt], sampling: Sampling
 ) -> Iterator[Delta]:  # fmt: skip
     adapters = [_strengthened(variant, number) for number, variant in enumerate(variants)]
     activates = [lambda adapter=adapter: bank.activate(adapter) for adapter in adapters]
-    templates = [variant.template for variant in variants]
     seeds = [_seed(variant, sampling) for variant in variants]
-    yield from generate_side_by_side(bank.base.model, bank.base.tokenizer, messages, sampling, activates, templates, seeds)
+    yield from answer_in_turns(bank.base.model, bank.base.tokenizer, prompts, sampling, activates, seeds)
 
 
 def _strengthened(variant: Variant, number: int) -> Adapter | None:
-    if variant.adapter is None or variant.strength == 1:
-        return variant.adapter
-    if not fit_one_batch([variant.adapter]):
-        raise UserError("adapter_strength_unsupported", number=number + 1)
-    return Adapter({place: _scaled_copy(part, variant.strength) for place, part in variant.adapter.parts.items()})
-
-
-def _scaled_copy(part: LoRALinear, strength: float) -> LoRALinear:
-    copy = LoRALinear.from_base(part.linear, r=part.lora_a.shape[1], scale=part.scale * strength)
-    copy.lora_a, copy.lora_b = part.lora_a, part.lora_b
-    copy.eval()
-    return copy
+    return variant.adapter and scale_adapter(variant.adapter, variant.strength, number + 1)
 
 
 def _seed(variant: Variant, sampling: Sampling) -> int:
@@ -109,18 +91,18 @@ def _seed(variant: Variant, sampling: Sampling) -> int:
 
 
 def _answer_together(
-    bank: AdapterBank, variants: Sequence[Variant], messages: Sequence[Message], sampling: Sampling
+    bank: AdapterBank, variants: Sequence[Variant], prompts: Sequence[Prompt], sampling: Sampling
 ) -> Iterator[Delta]:  # fmt: skip
     tokenizer = bank.base.tokenizer
-    prompts = [render(tokenizer, messages, answer_next=True, template=variant.template) for variant in variants]
     order = sorted(range(len(variants)), key=lambda number: len(prompts[number]))
     streams = [AnswerStream(number, tokenizer, sampling.max_tokens) for number in order]
-    batch = _Batch(bank, [variants[number] for number in order], [prompts[number] for number in order], sampling)
+    batch = _AdaptedRows(bank, [variants[number] for number in order], [prompts[number] for number in order], sampling)
     current = batch.step(mx.array([prompts[number][-1] for number in order]))
     for step in itertools.count(1):
         following = batch.step(current[0]) if step < sampling.max_tokens else current  # computed while the current ones are told
         tokens, logprobs = current
-        for stream, token, logprob in zip(streams, tokens.tolist(), logprobs.tolist(), strict=True):
+        told: Any = zip(streams, tokens.tolist(), logprobs.tolist(), strict=True)  # type: ignore[arg-type]
+        for stream, token, logprob in told:
             yield stream.take(token, logprob)
         going = [row for row, stream in enumerate(streams) if not stream.finish]
         if not going:
@@ -134,54 +116,22 @@ def _answer_together(
             mx.clear_cache()
 
 
-class _Batch:
-    """The rows that are still written: their adapters, their cache, what their penalties see."""
+class _AdaptedRows(RowBatch):
+    """Rows that wear an adapter each. Prompts are never padded: what is told of a variant is what it gives alone."""
 
     def __init__(self, bank: AdapterBank, variants: Sequence[Variant], prompts: Sequence[Prompt], sampling: Sampling) -> None:
-        self._model = bank.base.model
-        self._rows = AdapterRows(bank, [(variant.adapter, variant.strength) for variant in variants])
-        self._sampler = TokenSampler(sampling)
-        self._seeds = [_seed(variant, sampling) for variant in variants]
-        self._context = context_before(prompts) if self._sampler.penalises else None
-        self._steps = 0
-        self._cache: list[Any] = []
-        self._read(prompts)
+        super().__init__(bank.base.model, TokenSampler(sampling), most_padding=1.0)
+        self._adapters = AdapterRows(bank, [(variant.adapter, variant.strength) for variant in variants])
+        self._read_rows = 0
+        self.read(prompts, [_seed(variant, sampling) for variant in variants])
+        self._adapters.show(slice(None))
 
-    def _read(self, prompts: Sequence[Prompt]) -> None:
-        """Put all but the last token of the prompts, sorted by length, into the cache."""
-        begin = 0
-        for length, group in itertools.groupby(prompts, key=len):
-            ids = mx.array(list(group))
-            self._rows.show(slice(begin, begin + len(ids)))
-            begin += len(ids)
-            cache = [layer.merge([layer] * len(ids)) for layer in make_prompt_cache(self._model)]
-            for start in range(0, length - 1, PREFILL_TOKENS):
-                self._model(ids[:, start : min(start + PREFILL_TOKENS, length - 1)], cache=cache)
-                mx.eval([layer.state for layer in cache])
-            for layer, more in zip(self._cache, cache, strict=bool(self._cache)):
-                layer.extend(more)
-            self._cache = self._cache or cache
-        self._rows.show(slice(None))
-
-    def step(self, tokens: mx.array) -> Step:
-        """Begin to compute the tokens after these [B], and their log-probabilities [B]."""
-        logits = self._model(tokens[:, None], cache=self._cache)[:, -1]
-        if self._context is not None:
-            self._context = mx.concatenate([self._context[:, 1:], tokens[:, None]], axis=1)
-            logits = self._sampler.penalise(logits, self._context)
-        logprobs = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
-        chosen = self._sampler.choose(logprobs, self._seeds, self._steps)
-        self._steps += 1
-        found = chosen, mx.take_along_axis(logprobs, chosen[:, None], axis=1)[:, 0]
-        mx.async_eval(*found)  # type: ignore[no-untyped-call]
-        return found
+    def _read_group(self, prompts: list[Prompt]) -> list[Any]:
+        self._adapters.show(slice(self._read_rows, self._read_rows + len(prompts)))
+        self._read_rows += len(prompts)
+        return super()._read_group(prompts)
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Forget all other rows."""
-        self._rows.keep(rows)
-        chosen = mx.array(list(rows))
-        for layer in self._cache:
-            layer.filter(chosen)
-        self._seeds = [self._seeds[row] for row in rows]
-        if self._context is not None:
-            self._context = self._context[chosen]
+        """Forget all other rows and their adapters."""
+        self._adapters.keep(rows)
+        super().keep(rows)

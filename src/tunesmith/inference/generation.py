@@ -46,7 +46,7 @@ class AnswerStream:
         if self.finish:
             self._detokenizer.finalize()
         text = self._detokenizer.last_segment
-        return Delta(self.variant, text, self._tokens, seconds, self._first_token_seconds, self.finish, logprob if known else None)
+        return Delta(self.variant, text, token, self._tokens, seconds, self._first_token_seconds, self.finish, logprob if known else None)
 
 
 def generate_text(model: Any, tokenizer: Any, messages: Sequence[Message], max_tokens: int, template: str | None = None) -> str:
@@ -63,11 +63,18 @@ def generate_side_by_side(
 
     `templates` are the prompt formats that the variants learned, None for the tokenizer's own; `seeds` go before the sampling's.
     """
-    written = [mx.array(render(tokenizer, messages, answer_next=True, template=t)) for t in templates or [None] * len(variants)]
+    prompts = [render(tokenizer, messages, answer_next=True, template=template) for template in templates or [None] * len(variants)]
+    yield from answer_in_turns(model, tokenizer, prompts, sampling, variants, seeds or [sampling.seed] * len(variants))
+
+
+def answer_in_turns(
+    model: Any, tokenizer: Any, prompts: Sequence[list[int]], sampling: Sampling, variants: Sequence[Activate], seeds: Sequence[int]
+) -> Iterator[Delta]:
+    """Yield the variants' answers to their own prompts, one token each in turn."""
     sampler = TokenSampler(sampling)
     streams = []
     for number, activate in enumerate(variants):
-        steps = _open_steps(model, written[number], sampler, seeds[number] if seeds else sampling.seed)
+        steps = _open_steps(model, mx.array(prompts[number]), sampler, seeds[number])
         streams.append((AnswerStream(number, tokenizer, sampling.max_tokens), activate, steps))
     while streams:
         for stream, activate, steps in streams:

@@ -8,6 +8,7 @@ import os
 import queue
 import sys
 import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -48,17 +49,15 @@ class Host:
         self._out.flush()
 
     def _stream(self, request: Request) -> None:
-        from tunesmith.inference.comparison import Variant, compare
+        from tunesmith.inference.comparison import compare, write_prompts
         from tunesmith.inference.sampling import Sampling
-        from tunesmith.models.adapter_files import read_template
 
         bank = self._open_bank(Path(request["model"]))
-        adapters = [bank.load(Path(path)) if path else None for path in request["adapters"]]
-        templates = [read_template(Path(path)) if path else None for path in request["adapters"]]
-        if not bank.base.tokenizer.chat_template:  # the base has learned no format: it gets the tuned model's
-            templates = [template or next(filter(None, templates), None) for template in templates]
-        variants = [Variant(adapter, template=template) for adapter, template in zip(adapters, templates, strict=True)]
-        for delta in compare(bank, variants, request["messages"], Sampling(**request["sampling"])):
+        variants = _wear(bank, request["asked"])
+        prompts = write_prompts(bank.base.tokenizer, variants)
+        sent = [{"text": bank.base.tokenizer.decode(ids, clean_up_tokenization_spaces=False), "tokens": len(ids)} for ids in prompts]
+        self._say(request["id"], sent=sent)
+        for delta in compare(bank, variants, (), Sampling(**request["sampling"])):
             if request["id"] in self.cancelled:
                 return
             self._say(request["id"], delta=dataclasses.asdict(delta))
@@ -125,6 +124,22 @@ class Host:
             text = detokenizer.last_segment or (tokenizer.convert_ids_to_tokens(token) if token in tokenizer.all_special_ids else "")
             tokens.append((text, token, "cut" if cut else "learned" if encoded.supervised[place] else "context"))
         self._say(request["id"], tokens=tokens, total=len(encoded.ids), ends=encoded.learns_to_end(tokenizer.eos_token_id))
+
+
+def _wear(bank: Any, asked: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """Return the variants of a request; an adapter that is asked at several strengths is read once."""
+    from tunesmith.inference.comparison import Variant
+    from tunesmith.models.adapter_files import read_template
+
+    paths = list(dict.fromkeys(Path(each["adapter"]) for each in asked if each["adapter"]))
+    adapters = {str(path): bank.load(path) for path in paths}
+    templates = {str(path): read_template(path) for path in paths}
+    # a base that has learned no format gets the tuned model's
+    own = None if bank.base.tokenizer.chat_template else next(filter(None, templates.values()), None)
+    return [
+        Variant(adapters.get(each["adapter"]), each["strength"], templates.get(each["adapter"]) or own, each["seed"], each["messages"])
+        for each in asked
+    ]
 
 
 def _as_sample(tokenizer: Any, answer: Any) -> dict[str, Any]:

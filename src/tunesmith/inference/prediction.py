@@ -75,18 +75,20 @@ def _answers(
     abandoned: Callable[[], bool],
 ) -> Iterator[tuple[Row, Written]]:  # fmt: skip
     """Yield the rows' answers; rows of like length go together, so that one long prompt narrows no other batch than its own."""
-    sampler, stops = TokenSampler(sampling), sorted(tokenizer.eos_token_ids)
     by_width: dict[int, list[tuple[int, Row, Question]]] = {}
     for row in rows:
         ids = render(tokenizer, as_prompt(row.value, predictor.system), answer_next=True, template=predictor.template)
-        question = Question(ids, sampler.for_row(row_seed(sampling.seed, row.line)) if sampling.temperature > 0 else None)
         width = max(len(ids), sampling.max_tokens)  # shorter prompts than the answers may be all go together
-        by_width.setdefault((width - 1).bit_length(), []).append((len(ids), row, question))
+        by_width.setdefault((width - 1).bit_length(), []).append((len(ids), row, Question(ids, row_seed(sampling.seed, row.line))))
+    groups: list[tuple[int, list[tuple[int, Row, Question]]]] = []
     for bits, group in sorted(by_width.items()):
-        group.sort(key=lambda each: each[0])
         at_once = max(1, min(MOST_ROWS, budget_tokens // ((1 << bits) + sampling.max_tokens)))
+        if groups and len(groups[-1][1]) + len(group) <= at_once:  # the shorter ones have room beside them
+            group = groups.pop()[1] + group
+        groups.append((at_once, sorted(group, key=lambda each: each[0])))
+    for at_once, group in groups:
         questions = [question for _, _, question in group]
-        for place, answer in generate_each(model, questions, sampling.max_tokens, at_once, stops, sampler.processors(), abandoned):
+        for place, answer in generate_each(model, questions, TokenSampler(sampling), at_once, tokenizer.eos_token_ids, abandoned):
             yield group[place][1], answer
 
 

@@ -2,8 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Who answers what: the base (`adapter` None) or an adapter `strength` times as strong as it was made, each its own conversation.
+
+    `seed` goes before the sampling's.
+    """
+
+    messages: Sequence[Mapping[str, str]]
+    adapter: Path | None = None
+    strength: float = 1.0
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Sent:
+    """The exact text that a variant was given, special tokens and all, and its length in tokens."""
+
+    text: str
+    tokens: int
 
 
 @dataclass(frozen=True)
@@ -11,11 +33,13 @@ class Delta:
     """One token's piece of a variant's answer; `seconds` since the question. With the last piece `finish` is `stop`, `length`, or
     `not_finite` when what the model computed is no number.
 
-    `logprob` is the token's log-probability (nats) at temperature 1, penalties counted; None when it is no number.
+    `token` is its id, `tokens` how many there are so far. `logprob` is the token's log-probability (nats) at temperature 1, penalties
+    counted; None when it is no number.
     """
 
     variant: int
     text: str
+    token: int
     tokens: int
     seconds: float
     first_token_seconds: float | None

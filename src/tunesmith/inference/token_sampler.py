@@ -38,12 +38,13 @@ class TokenSampler:
         chosen = mx.where(chosen < 0, chosen * factor, chosen / factor) - self.sampling.presence_penalty
         return mx.put_along_axis(logits, context, chosen, axis=1)
 
-    def choose(self, logprobs: mx.array, seeds: Sequence[int], step: int) -> mx.array:
-        """Return each row's token [B], the answer's `step`-th counted from 0, of log-probabilities [B, V]."""
+    def choose(self, logprobs: mx.array, seeds: Sequence[int], step: int | Sequence[int]) -> mx.array:
+        """Return each row's token [B] of log-probabilities [B, V]: the answer's `step`-th, counted from 0, for all rows or for each."""
         if self.sampling.temperature == 0:
             return mx.argmax(logprobs, axis=-1)
         kept = self._cut_tail(logprobs)
-        return mx.argmax(kept * (1 / self.sampling.temperature) + _noise(seeds, step, kept.shape[-1]), axis=-1)
+        steps = [step] * len(seeds) if isinstance(step, int) else step
+        return mx.argmax(kept * (1 / self.sampling.temperature) + _noise(seeds, steps, kept.shape[-1]), axis=-1)
 
     def _cut_tail(self, logprobs: mx.array) -> mx.array:
         settings = self.sampling
@@ -65,10 +66,11 @@ class TokenSampler:
         return [lambda tokens, logits: self.penalise(logits, tokens[-PENALTY_TOKENS:][None])] if self.penalises else []
 
 
-def _noise(seeds: Sequence[int], step: int, width: int) -> mx.array:
-    """Return Gumbel noise, [1, V] when all rows have one seed, else [B, V]: the likeliest token under it is a draw."""
-    drawn = {seed: mx.random.gumbel((1, width), key=mx.random.key(seed * MOST_STEPS + step)) for seed in set(seeds)}
-    return drawn[seeds[0]] if len(drawn) == 1 else mx.concatenate([drawn[seed] for seed in seeds])
+def _noise(seeds: Sequence[int], steps: Sequence[int], width: int) -> mx.array:
+    """Return Gumbel noise, [1, V] when all rows have one seed and step, else [B, V]: the likeliest token under it is a draw."""
+    keys = [seed * MOST_STEPS + step for seed, step in zip(seeds, steps, strict=True)]
+    drawn = {key: mx.random.gumbel((1, width), key=mx.random.key(key)) for key in set(keys)}
+    return drawn[keys[0]] if len(drawn) == 1 else mx.concatenate([drawn[key] for key in keys])
 
 
 def context_before(prompts: Sequence[Sequence[int]]) -> mx.array:

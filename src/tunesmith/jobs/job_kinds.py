@@ -36,6 +36,8 @@ KINDS: Mapping[str, JobKind] = {
     "sweep_weights": JobKind("fusing:sweep_weights"),
     "fuse_into_base": JobKind("models:fuse_into_base"),
     "quantize": JobKind("models:quantize"),
+    "pack_runs": JobKind("packing:pack_runs", computes=False),
+    "adopt_adapter": JobKind("adapters:adopt_adapter", computes=False),
     "import_adapter": JobKind("adapters:import_adapter", computes=False),
     "export_peft": JobKind("adapters:export_peft"),
     "export_gguf": JobKind("exports:export_gguf"),
@@ -43,4 +45,7 @@ KINDS: Mapping[str, JobKind] = {
     "export_lmstudio": JobKind("exports:export_lmstudio"),
     "export_ollama": JobKind("exports:export_ollama"),
     "upload": JobKind("exports:upload", computes=False),
+    "benchmark": JobKind("benchmarking:benchmark"),
+    "evaluate": JobKind("evaluation:evaluate"),
+    "judge": JobKind("judging:judge", computes=False),  # takes the accelerator only while a model of ours answers
 }

@@ -13,6 +13,7 @@ from tunesmith.errors import UserError
 from tunesmith.jobs.job import CANCEL, END, PROGRESS, REQUEST
 from tunesmith.store.files import read_json, write_json
 from tunesmith.store.locks import ProcessLock
+from tunesmith.system.progress import Report
 
 logger = logging.getLogger("tunesmith.job")
 REPORT_SECONDS = 0.3
@@ -61,11 +62,11 @@ def run_to_end(folder: Path, work: Callable[[], dict[str, Any]]) -> int:
     return 0 if end["status"] != "failed" else 1
 
 
-def wait_for_accelerator(path: Path, report: Reporter) -> ProcessLock:
+def wait_for_accelerator(path: Path, report: Report) -> ProcessLock:
     """Return the accelerator's lock once it is ours; runs wait while a job holds it, and the other way round."""
     lock = ProcessLock(path)
     while not lock.acquire():
-        report("waiting")
+        report("waiting", 0.0)
         time.sleep(WAIT_SECONDS)
     return lock
 

@@ -13,7 +13,7 @@ SPARKLINE_POINTS = 40
 
 
 def summarise(folder: RunFolder) -> dict[str, Any]:
-    """Return first, final and best loss, steps, tokens per second, seconds, and the curve (of the loss, or of the reward) at 40 places."""
+    """Return first, final and best loss, steps, tokens, their pace, seconds, and the curve (of the loss, or of the reward) at 40 places."""
     series = MetricSeries(folder.metrics)
     series.refresh()
     rewards = series.column("reward")[1]
@@ -27,6 +27,7 @@ def summarise(folder: RunFolder) -> dict[str, Any]:
         "reward_first": series.first.get("val_reward", series.first.get("reward")),
         "reward_last": series.latest.get("val_reward", series.latest.get("reward")),
         "steps": series.latest.get("step", 0),
+        "tokens_seen": series.latest.get("tokens_seen"),
         "tokens_per_second": float(np.median(speeds)) if len(speeds) else None,
         "duration_seconds": series.latest.get("elapsed_seconds"),
         "sparkline": losses[places].tolist() if len(losses) else [],

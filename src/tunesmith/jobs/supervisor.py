@@ -42,6 +42,7 @@ class Supervisor:
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._wake = threading.Event()
         self._closed = False
+        self._looked = False
         self._thread: threading.Thread | None = None
 
     @property
@@ -79,15 +80,17 @@ class Supervisor:
 
     def tick(self) -> None:
         """Look once: end what ended, press what must stop, launch what is next."""
-        experiments, _ = self._store.all()
-        for experiment in experiments:
-            if experiment.status == "queued" and self._store.folder(experiment.id).has_request("cancel"):
-                self._store.transition(experiment, "cancelled", ended_at=time.time())
-            elif experiment.status in RESUMABLE and self._store.folder(experiment.id).has_request("resume"):
-                self._resume(experiment)
+        if not self._looked:
+            self._store.all()  # whoever was in charge before may have changed ended runs, which are not looked at again
+            self._looked = True
+        experiments = self._store.unsettled()
+        for experiment in self._store.with_request("cancel", [e for e in experiments if e.status == "queued"]):
+            self._store.transition(experiment, "cancelled", ended_at=time.time())
+        for experiment in self._store.with_request("resume", [e for e in experiments if e.status in RESUMABLE]):
+            self._resume(experiment)
         for experiment in occupying(experiments):
             self._watch(experiment)
-        experiments, _ = self._store.all()
+        experiments = self._store.unsettled()
         line = waiting_line(experiments, self._store.queue_place)
         if line and not occupying(experiments) and self._may_start():
             self._launch(line[0])

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tunesmith.errors import UserError
+from tunesmith.jobs.run_environment import record_environment
 from tunesmith.settings.files import from_mapping, parse_yaml
 from tunesmith.store.files import read_json
 from tunesmith.store.run_folder import RunFolder
@@ -27,10 +28,12 @@ def run_job(folder: RunFolder, wish: Callable[[], Wish]) -> str:
     """Do the run's work; return `completed`, `cancelled` or `paused`. Raises UserError and whatever MLX raises."""
     from tunesmith.models.blas import prepare_engine
 
-    prepare_engine()  # before the first import of mlx
+    blas = prepare_engine()  # before the first import of mlx
     from tunesmith.training.run import train
 
     record = read_json(folder.record)
+    if _speaks():
+        record_environment(folder, record, blas)
     config = from_mapping(TrainConfig, parse_yaml(folder.config.read_text(encoding="utf-8"), folder.config.name))
     return train(config, Path(record["model_path"]), Path(record["data_path"]), folder.path, wish, attempt=record["attempt"])
 
@@ -40,6 +43,11 @@ def _wish(folder: RunFolder, terminated: threading.Event) -> Wish:
     if folder.has_request("cancel"):
         return "cancel"
     return "pause" if terminated.is_set() or folder.has_request("pause") else ""
+
+
+def _speaks() -> bool:
+    """Whether this process writes for the run: of several, the first does."""
+    return os.environ.get("MLX_RANK", "0") == "0"
 
 
 def describe_failure(error: BaseException) -> dict[str, Any]:
@@ -70,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
         logger.exception("the run failed")
         outcome |= {"status": "failed", "error": describe_failure(error)}
     outcome |= {"ended_at": time.time(), "duration_seconds": time.monotonic() - began}
-    if os.environ.get("MLX_RANK", "0") == "0":  # of several processes, the first one speaks
+    if _speaks():
         folder.write_outcome(outcome)
     logger.info("%s after %.1f s", outcome["status"], outcome["duration_seconds"])
     return 0 if outcome["status"] != "failed" else 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,13 +13,12 @@ from tunesmith.errors import UserError
 from tunesmith.services import jobs
 from tunesmith.services.context import Services
 from tunesmith.services.models import find_model
+from tunesmith.store import labels
 from tunesmith.store.adapters import AdapterRecord, AdapterStore
-from tunesmith.store.experiments import Experiment
+from tunesmith.store.experiment_index import IndexedRun
 from tunesmith.store.files import read_json, write_atomic
-from tunesmith.store.labels import change_labels, read_labels, set_name
+from tunesmith.store.run_folder import RunFolder
 from tunesmith.system.paths import as_file_name
-
-LONGEST_TAG, MOST_TAGS = 40, 20
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class AdapterInfo:
 
 def list_adapters(s: Services) -> list[AdapterInfo]:
     """Return all adapters, newest first; a broken one carries its problem."""
-    found = [_of_run(s, e) for e in s.store.all()[0] if s.store.folder(e.id).has_adapter()]
+    found = [_of_run(s, run) for run in s.store.listing().runs if run.adapter]
     found += [_of_store(s, record) for record in AdapterStore(s.data_dir).all()]
     return sorted(found, key=lambda info: info.created_at, reverse=True)
 
@@ -58,7 +58,7 @@ def list_adapters(s: Services) -> list[AdapterInfo]:
 def find_adapter(s: Services, adapter_id: str) -> AdapterInfo:
     """Return one adapter by its id, a run's by the run's. Raises UserError `adapter_missing`, or its problem."""
     try:
-        info = _of_run(s, s.store.get(adapter_id)) if _is_run(s, adapter_id) else _of_store(s, AdapterStore(s.data_dir).get(adapter_id))
+        info = _find_of_run(s, adapter_id) or _of_store(s, AdapterStore(s.data_dir).get(adapter_id))
     except UserError as error:
         raise UserError("adapter_missing", run=adapter_id) from error
     if info.problem:
@@ -66,21 +66,22 @@ def find_adapter(s: Services, adapter_id: str) -> AdapterInfo:
     return info
 
 
-def _is_run(s: Services, adapter_id: str) -> bool:
+def _find_of_run(s: Services, run_id: str) -> AdapterInfo | None:
     try:
-        return s.store.folder(adapter_id).has_adapter()
+        run = s.store.find(run_id)
     except UserError:
-        return False
+        return None
+    return _of_run(s, run) if run.adapter else None
 
 
-def _of_run(s: Services, experiment: Experiment) -> AdapterInfo:
-    folder = s.store.folder(experiment.id)
+def _of_run(s: Services, run: IndexedRun) -> AdapterInfo:
+    experiment = run.experiment
     figures = ("loss_last", "best_val_loss", "reward_last", "steps")
     metrics = {name: float(v) for name in figures if isinstance(v := experiment.summary.get(name), int | float)}
     return _read(
-        folder.adapter, id=experiment.id, name=s.store.display_name(experiment), origin="trained", model=experiment.model,
-        model_path=Path(experiment.model_path), created_at=experiment.created_at, method=experiment.method, run_id=experiment.id,
-        data=experiment.data, data_path=experiment.data_path, metrics=metrics, tags=_tags(folder.path),
+        RunFolder(s.store.experiments / run.id).adapter, id=run.id, name=run.name, origin="trained", model=experiment.model,
+        model_path=Path(experiment.model_path), created_at=experiment.created_at, method=experiment.method, run_id=run.id,
+        data=experiment.data, data_path=experiment.data_path, metrics=metrics, tags=run.tags,
     )  # fmt: skip
 
 
@@ -88,27 +89,31 @@ def _of_store(s: Services, record: AdapterRecord) -> AdapterInfo:
     folder = AdapterStore(s.data_dir).folder(record.id)
     return _read(
         folder / "adapter", id=record.id, name=record.name, origin=record.origin, model=record.model, model_path=Path(record.model_path),
-        created_at=record.created_at, tags=_tags(folder), lineage=record.lineage, method=str(record.lineage.get("method", "")),
+        created_at=record.created_at, tags=labels.tags_in(labels.read_labels(folder)), lineage=record.lineage,
+        method=str(record.lineage.get("method", "")),
     )  # fmt: skip
 
 
 def _read(path: Path, **facts: Any) -> AdapterInfo:
     """Add what the adapter's own files tell."""
     try:
-        config = read_json(path / "adapter_config.json")
-        lora = config.get("lora_parameters") or {}
-        return AdapterInfo(
-            path=path, base_hash=str(config.get("base_model_hash", "")), kind=str(config.get("fine_tune_type", "lora")),
-            rank=int(lora.get("rank", 0)), keys=tuple(lora.get("keys") or ()), num_layers=int(config.get("num_layers", 0)),
-            size_bytes=(path / "adapters.safetensors").stat().st_size, **facts,
-        )  # fmt: skip
+        state = (path / "adapter_config.json").stat()
+        told = _read_config(path / "adapter_config.json", (state.st_mtime_ns, state.st_size, state.st_ino))
+        return AdapterInfo(path=path, size_bytes=(path / "adapters.safetensors").stat().st_size, **told, **facts)
     except (UserError, OSError, AttributeError, TypeError, ValueError):
         return AdapterInfo(path=path, problem=UserError("adapter_broken", folder=str(path), file="adapter_config.json"), **facts)
 
 
-def _tags(folder: Path) -> tuple[str, ...]:
-    tags = read_labels(folder).get("tags")
-    return tuple(str(tag) for tag in tags) if isinstance(tags, list) else ()
+@functools.lru_cache(maxsize=20_000)
+def _read_config(file: Path, stamp: tuple[int, int, int]) -> dict[str, Any]:
+    """Return what the settings beside an adapter tell; another stamp is another file."""
+    del stamp
+    config = read_json(file)
+    lora = config.get("lora_parameters") or {}
+    return {
+        "base_hash": str(config.get("base_model_hash", "")), "kind": str(config.get("fine_tune_type", "lora")),
+        "rank": int(lora.get("rank", 0)), "keys": tuple(lora.get("keys") or ()), "num_layers": int(config.get("num_layers", 0)),
+    }  # fmt: skip
 
 
 def why_not_together(adapters: Sequence[AdapterInfo]) -> UserError | None:
@@ -133,15 +138,12 @@ def why_not_one_base(adapters: Sequence[AdapterInfo]) -> UserError | None:
 
 def rename(s: Services, info: AdapterInfo, name: str) -> None:
     """Give an adapter another name; a run's is the run's. Raises UserError `name_empty`, `name_too_long`."""
-    set_name(_labelled(s, info), name)
+    labels.set_name(_labelled(s, info), name)
 
 
 def set_tags(s: Services, info: AdapterInfo, tags: Sequence[str]) -> None:
     """Replace an adapter's tags. Raises UserError `tags_too_many`."""
-    kept = list(dict.fromkeys(" ".join(tag.split())[:LONGEST_TAG] for tag in tags if tag.strip()))
-    if len(kept) > MOST_TAGS:
-        raise UserError("tags_too_many", most=MOST_TAGS)
-    change_labels(_labelled(s, info), tags=kept)
+    labels.set_tags(_labelled(s, info), tags)
 
 
 def _labelled(s: Services, info: AdapterInfo) -> Path:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import threading
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from tunesmith.access.people import TRAINER, Person, owner_of_this_computer
 from tunesmith.errors import UserError
 from tunesmith.inference.client import HostClient
 from tunesmith.jobs.queue import is_quiet, parse_quiet_hours
@@ -15,29 +17,48 @@ from tunesmith.jobs.supervisor import Supervisor
 from tunesmith.settings.files import from_mapping, read_yaml
 from tunesmith.settings.schema import AppSettings
 from tunesmith.store.adapters import AdapterStore
+from tunesmith.store.comparisons import ComparisonStore, PromptSetStore
 from tunesmith.store.experiments import ExperimentStore
 from tunesmith.store.rollouts import RolloutLog
 from tunesmith.store.series import MetricSeries
+from tunesmith.store.votes import ArenaStore
 from tunesmith.system.paths import CONFIG, home_folder
 
 
 @dataclass
-class Services:
-    """What the pages work with."""
+class Kept:
+    """What changes while the server stands, shared by all who work with it."""
 
     settings: AppSettings
+
+
+@dataclass
+class Services:
+    """What the pages work with, for one person."""
+
+    kept: Kept
     data_dir: Path
     store: ExperimentStore
     supervisor: Supervisor
     host: HostClient
+    person: Person = field(default_factory=owner_of_this_computer)
     _series: dict[str, MetricSeries] = field(default_factory=dict)
     _rollouts: dict[str, RolloutLog] = field(default_factory=dict)
     _series_lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
+    def settings(self) -> AppSettings:
+        """The app's settings as they are now."""
+        return self.kept.settings
+
+    def of(self, person: Person) -> Services:
+        """Return the same services for somebody, whose role decides what they do."""
+        return dataclasses.replace(self, person=person)
+
+    @property
     def read_only(self) -> bool:
-        """Whether another server is in charge of this store."""
-        return not self.supervisor.in_charge
+        """Whether nothing can be changed here: another server is in charge of this store, or this person only watches."""
+        return not self.supervisor.in_charge or not self.person.may(TRAINER)
 
     def series(self, run_id: str) -> MetricSeries:
         """Return the one shared reader of a run's metrics, up to date. Raises UserError `run_unknown`."""
@@ -55,7 +76,7 @@ class Services:
 
     def require_writable(self) -> None:
         """Refuse a change while another server is in charge. Raises UserError `server_read_only`."""
-        if self.read_only:
+        if not self.supervisor.in_charge:
             raise UserError("server_read_only", folder=str(self.data_dir))
 
     def close(self) -> None:
@@ -80,11 +101,14 @@ def build_services() -> Services:
     data_dir = Path(settings.data_folder).expanduser() if settings.data_folder else home_folder()
     store = ExperimentStore(data_dir)
     supervisor = Supervisor(store, lambda: not is_quiet(parse_quiet_hours(services.settings.quiet_hours), datetime.now()))
-    services = Services(settings, data_dir, store, supervisor, HostClient(data_dir / "inference.log"))
+    services = Services(Kept(settings), data_dir, store, supervisor, HostClient(data_dir / "inference.log"))
     supervisor.start()
     if supervisor.in_charge:
         store.purge_trash()
         AdapterStore(data_dir).purge_trash()
+        ComparisonStore(data_dir).purge_trash()
+        PromptSetStore(data_dir).purge_trash()
+        ArenaStore(data_dir).purge_trash()
     return services
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import orjson
 
-from tunesmith.store.series import MetricSeries, thin
+from tunesmith.store.series import Floats, MetricSeries, thin
 from tunesmith.training.registry import family_of
 
 POINTS = 1500
 GIGABYTES = {"peak_memory_bytes": "peak_memory_gb"}
+Line = tuple[dict[str, object], Floats, Floats]  # its facts for whoever draws it, x [points], y [points]
 
 
 @dataclass(frozen=True)
@@ -54,29 +56,61 @@ def panels_of(method: str) -> tuple[Panel, ...]:
     return PANELS[family_of(method)]
 
 
-def pack_curves(reader: MetricSeries, method: str, active: bool) -> bytes:
-    """Return a run's curves as float32 columns behind a JSON header.
+def panel_of(metric: str) -> Panel | None:
+    """Return the first panel of any method that shows a metric, None for one that none shows."""
+    panels = [panel for panels in PANELS.values() for panel in panels]
+    return next((p for p in panels if any(metric in matching([metric], entry) for entry in p.metrics)), None)
+
+
+def smooth(values: Floats, weight: float) -> Floats:
+    """Return the exponential moving average [points] of a curve, its start freed of bias (arXiv 1412.6980); weight 0 leaves it as it is.
+
+    Raises ValueError for a weight outside 0 to 1 (excluded).
+    """
+    if not 0 <= weight < 1:
+        raise ValueError(f"smoothing {weight}")
+    if not weight:
+        return values
+    means = list(accumulate(values.tolist(), lambda mean, value: weight * mean + (1 - weight) * value, initial=0.0))[1:]
+    return np.asarray(means, dtype=np.float64) / np.asarray(1 - weight ** np.arange(1, len(values) + 1), dtype=np.float64)
+
+
+def pack_curves(reader: MetricSeries, method: str, active: bool, smoothing: float = 0.0) -> bytes:
+    """Return a run's curves as float32 columns behind a JSON header; those that a panel lets smooth are smoothed before they are thinned.
 
     Layout: uint32 length of the header, the header (padded to 4 bytes), then x [n] and y [n] of each series. The header tells the
     revision, whether the run goes on, the series, and each panel's series.
     """
-    described: list[dict[str, object]] = []
+    series: list[Line] = []
     panels: list[dict[str, object]] = []
-    columns: list[bytes] = []
     for panel in panels_of(method):
-        names = [name for metric in panel.metrics for name in _matching(reader, metric)]
+        names = [name for metric in panel.metrics for name in matching(reader.names, metric)]
+        smoothed = {name for metric in panel.smoothed for name in matching(reader.names, metric)}
         for name in names:
-            steps, values = thin(*reader.column(name), POINTS)
-            values = values / 1e9 if name in GIGABYTES else values
-            described.append({"name": GIGABYTES.get(name, name), "length": len(steps)})
-            columns.append(np.concatenate([steps, values]).astype("<f4").tobytes())
-        smoothed = [GIGABYTES.get(name, name) for metric in panel.smoothed for name in _matching(reader, metric)]
-        shown = [GIGABYTES.get(name, name) for name in names]
-        panels.append({"name": panel.name, "series": shown, "smoothed": smoothed, "from_zero": panel.from_zero})
-    header = orjson.dumps({"rev": reader.rev, "active": active, "series": described, "panels": panels})
-    header += b" " * (-len(header) % 4)
-    return struct.pack("<I", len(header)) + header + b"".join(columns)
+            steps, values = shown_column(reader, name)
+            series.append(({"name": GIGABYTES.get(name, name)}, steps, smooth(values, smoothing) if name in smoothed else values))
+        panels.append({"name": panel.name, "series": [GIGABYTES.get(name, name) for name in names], "from_zero": panel.from_zero})
+    return pack_lines({"rev": reader.rev, "active": active, "panels": panels}, series)
 
 
-def _matching(reader: MetricSeries, metric: str) -> list[str]:
-    return sorted(name for name in reader.names if name.startswith(metric)) if metric.endswith("/") else [metric]
+def pack_lines(header: dict[str, object], lines: Sequence[Line]) -> bytes:
+    """Return thinned lines as float32 columns behind a JSON header, to which each line's own facts and length are added as `series`."""
+    described, columns = [], []
+    for facts, x, y in lines:
+        x, y = thin(x, y, POINTS)
+        described.append({**facts, "length": len(x)})
+        columns.append(np.concatenate([x, y]).astype("<f4").tobytes())
+    packed = orjson.dumps({**header, "series": described})
+    packed += b" " * (-len(packed) % 4)
+    return struct.pack("<I", len(packed)) + packed + b"".join(columns)
+
+
+def shown_column(reader: MetricSeries, name: str) -> tuple[Floats, Floats]:
+    """Return the steps and values of a metric, both [points], in the unit in which it is shown."""
+    steps, values = reader.column(name)
+    return steps, values / 1e9 if name in GIGABYTES else values
+
+
+def matching(names: Sequence[str], metric: str) -> list[str]:
+    """Return the metrics that an entry of a panel takes: itself, recorded or not, or all recorded ones of a prefix."""
+    return sorted(name for name in names if name.startswith(metric)) if metric.endswith("/") else [metric]

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from tunesmith.access.people import TRAINER
 from tunesmith.errors import UserError
 from tunesmith.jobs.reading import ask_reader
 from tunesmith.services.context import Services
 from tunesmith.services.datasets import DatasetInfo, find_dataset, open_store
+from tunesmith.services.rights import needs
 from tunesmith.store.datasets import Version
 from tunesmith.store.files import as_user_error
 from tunesmith.system.paths import DEMO_DATA
@@ -70,6 +72,7 @@ class QualityFinding:
     facts: dict[str, Any]
 
 
+@needs(TRAINER)
 def hold_upload(s: Services, files: Sequence[tuple[str, IO[bytes]]]) -> Path:
     """Keep uploaded files aside until they are imported; return the file, or the folder of several.
 
@@ -89,6 +92,7 @@ def hold_upload(s: Services, files: Sequence[tuple[str, IO[bytes]]]) -> Path:
     return folder / names[0] if len(files) == 1 else folder
 
 
+@needs(TRAINER)
 def drop_upload(s: Services, path: Path) -> None:
     """Forget a held upload."""
     incoming = s.data_dir / "incoming"
@@ -106,6 +110,7 @@ def inspect_file(
     return Inspection(**{name: found[name] for name in Inspection.__dataclass_fields__})
 
 
+@needs(TRAINER)
 def import_file(s: Services, path: Path, name: str = "", mapping: Mapping[str, Any] | None = None, progress: Progress | None = None) -> str:
     """Keep a file's or folder's usable rows as a data set and return its id; nothing is kept when no row can be used.
 
@@ -117,6 +122,7 @@ def import_file(s: Services, path: Path, name: str = "", mapping: Mapping[str, A
         return store.create(name or path.name, folder, record, {"title": {}, "file": path.name}, _shipped_ids())
 
 
+@needs(TRAINER)
 def import_hub(s: Services, name: str, progress: Progress | None = None) -> str:
     """Keep the rows of a hub's data set, `owner/name` or `owner/name:config`, and return the id. Raises UserError `hub_…`, `data_…`."""
     store = open_store(s)
@@ -134,6 +140,7 @@ def _shipped_ids() -> set[str]:
     return {path.name for path in DEMO_DATA.iterdir()}
 
 
+@needs(TRAINER)
 def check_quality(
     s: Services, dataset_id: str, rules: Mapping[str, Any] | None = None, progress: Progress | None = None
 ) -> list[QualityFinding]:
@@ -147,6 +154,7 @@ def check_quality(
     ]  # fmt: skip
 
 
+@needs(TRAINER)
 def clean(
     s: Services, dataset_id: str, drop: Sequence[str], normalise: Sequence[str], rules: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
@@ -156,6 +164,7 @@ def clean(
     return _rewrite(s, "clean", dataset_id, settings, progress)
 
 
+@needs(TRAINER)
 def split(s: Services, dataset_id: str, rules: Mapping[str, Any], progress: Progress | None = None) -> int:
     """Divide a data set anew by SplitRules and return the new version's number. Raises UserError `split_…`."""
     return _rewrite(s, "split", dataset_id, dict(rules), progress)
@@ -170,6 +179,7 @@ def _rewrite(s: Services, operation: str, dataset_id: str, settings: dict[str, A
         return store.add_version(info.id, rows, record)
 
 
+@needs(TRAINER)
 def copy_shipped(s: Services, dataset_id: str) -> str:
     """Make an own copy of a shipped data set, so that it can be changed; return its id."""
     info = find_dataset(s, dataset_id)
@@ -182,6 +192,7 @@ def versions(s: Services, dataset_id: str) -> list[Version]:
     return [] if info.shipped or not info.version else open_store(s).versions(info.id)
 
 
+@needs(TRAINER)
 def go_to_version(s: Services, dataset_id: str, number: int) -> None:
     """Make a version the current one again; no version is lost. Raises UserError `dataset_version_unknown`."""
     open_store(s).set_current(_own_dataset(s, dataset_id).id, number)

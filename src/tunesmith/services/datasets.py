@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from tunesmith.access.people import TRAINER
 from tunesmith.data.census import take_census
 from tunesmith.data.formats import Row, as_messages, methods_of, row_kind
 from tunesmith.data.library import find_splits
@@ -17,6 +18,7 @@ from tunesmith.data.row_files import open_rows
 from tunesmith.data.row_kinds import canonical_row
 from tunesmith.errors import UserError
 from tunesmith.services.context import Services
+from tunesmith.services.rights import needs
 from tunesmith.store.datasets import DatasetStore, Version, read_facts
 from tunesmith.store.experiments import ACTIVE
 from tunesmith.system.paths import DEMO_DATA
@@ -236,6 +238,7 @@ def held_out_prompts(path: Path, limit: int) -> list[str]:
     return list(prompts)
 
 
+@needs(TRAINER)
 def delete(s: Services, dataset_id: str) -> None:
     """Move one of the people's own data sets to the trash. Raises UserError `dataset_shipped`, `dataset_in_use`, `dataset_unknown`."""
     s.require_writable()
@@ -248,6 +251,7 @@ def delete(s: Services, dataset_id: str) -> None:
     open_store(s).trash(dataset_id)
 
 
+@needs(TRAINER)
 def restore(s: Services, dataset_id: str) -> None:
     """Bring a deleted data set back. Raises UserError `dataset_unknown`, `dataset_exists`."""
     s.require_writable()

@@ -1,19 +1,26 @@
-"""The list of experiments: look, rename, throw away, bring back."""
+"""The list of experiments: what it shows of each run, and what is done with one or with many of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from tunesmith.errors import UserError
 from tunesmith.services.context import Services
 from tunesmith.services.runs import as_error
-from tunesmith.store.experiments import ACTIVE, Experiment
-from tunesmith.store.run_folder import RunFolder
+from tunesmith.store import labels
+from tunesmith.store.experiment_index import IndexedRun
+from tunesmith.store.experiments import ACTIVE, OCCUPYING, Experiment
+
+SPARKLINE_POINTS = 40
 
 
 @dataclass(frozen=True)
 class ExperimentRow:
-    """One line of the list."""
+    """One line of the list; a figure is None until it is known. `settings` and `figures` go by dotted names."""
 
     id: str
     name: str
@@ -29,50 +36,104 @@ class ExperimentRow:
     sparkline: list[float]
     adapter: bool
     error: UserError | None
+    owner: str = ""
+    group: str = ""
+    tags: tuple[str, ...] = ()
+    favourite: bool = False
+    notes: str = ""
+    steps: float | None = None
+    tokens: float | None = None
+    continued_from: str = ""
+    settings: dict[str, Any] = field(default_factory=dict)
+    figures: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def active(self) -> bool:
+        """Whether the run has not ended."""
+        return self.status in ACTIVE
+
+    @functools.cached_property
+    def words(self) -> str:
+        """All that a search looks through, folded."""
+        told = (self.name, self.model, self.method, self.data, self.owner, self.group, *self.tags, self.notes, self.id)
+        return fold(" ".join(told))
 
 
-def _row(s: Services, experiment: Experiment, folder: RunFolder) -> ExperimentRow:
-    summary = experiment.summary
-    if experiment.status in ACTIVE:
-        series = s.series(experiment.id)
-        rewards = series.column("reward")[1]
-        summary = {
-            "loss_last": series.latest.get("train_loss"),
-            "best_val_loss": series.lowest("val_loss"),
-            "duration_seconds": series.latest.get("elapsed_seconds"),
-            "reward_last": series.latest.get("val_reward", series.latest.get("reward")),
-            "sparkline": (rewards if len(rewards) else series.column("train_loss")[1])[-40:].tolist(),
-        }
-    return ExperimentRow(
-        id=experiment.id, name=s.store.display_name(experiment) if folder.path.parent == s.store.experiments else experiment.name,
-        status=experiment.status, model=experiment.model, method=experiment.method, data=experiment.data,
-        created_at=experiment.created_at, final_loss=None if summary.get("reward_last") is not None else summary.get("loss_last"),
-        best_val_loss=summary.get("best_val_loss"),
-        reward=summary.get("reward_last"),
-        duration_seconds=summary.get("duration_seconds"), sparkline=summary.get("sparkline", []), adapter=folder.has_adapter(),
-        error=as_error(experiment.error),
-    )  # fmt: skip
+@dataclass(frozen=True)
+class ExperimentList:
+    """All readable runs, newest first, and the ids of those that cannot be read."""
+
+    rows: list[ExperimentRow]
+    unreadable: list[str]
+
+
+def fold(words: str) -> str:
+    """Return words as a search compares them: without case, full-width and half-width alike."""
+    return unicodedata.normalize("NFKC", words).casefold()
+
+
+def look(s: Services) -> ExperimentList:
+    """Return all runs as they are now."""
+    listing = s.store.listing()
+    return ExperimentList([row_of(s, run) for run in listing.runs], list(listing.unreadable))
 
 
 def table(s: Services) -> list[ExperimentRow]:
-    """Return all readable experiments, newest first."""
-    return [_row(s, e, s.store.folder(e.id)) for e in s.store.all()[0]]
+    """Return all readable runs, newest first."""
+    return look(s).rows
 
 
-def unreadable(s: Services) -> list[str]:
-    """Return the ids of the experiments whose record cannot be read."""
-    return s.store.all()[1]
+def row_of(s: Services, run: IndexedRun) -> ExperimentRow:
+    """Return a run's line; the figures of one that is going on come from its curves."""
+    row = _recorded(run)
+    if run.experiment.status not in OCCUPYING:
+        return row
+    series = s.series(run.id)
+    rewards = series.column("reward")[1]
+    summary = {
+        "loss_last": series.latest.get("train_loss"), "best_val_loss": series.lowest("val_loss"), "steps": series.latest.get("step"),
+        "reward_last": series.latest.get("val_reward", series.latest.get("reward")), "tokens_seen": series.latest.get("tokens_seen"),
+        "duration_seconds": series.latest.get("elapsed_seconds"),
+    }  # fmt: skip
+    curve = (rewards if len(rewards) else series.column("train_loss")[1])[-SPARKLINE_POINTS:].tolist()
+    return replace(row, sparkline=curve, **_figures(summary))
 
 
-def trashed(s: Services) -> list[ExperimentRow]:
-    """Return what lies in the trash, newest first."""
-    return [_row(s, e, RunFolder(s.store.trash_folder / e.id)) for e in s.store.trashed()]
+@functools.lru_cache(maxsize=20_000)
+def _recorded(run: IndexedRun) -> ExperimentRow:
+    """Return what the index alone tells; a changed run is another object."""
+    experiment = run.experiment
+    return ExperimentRow(
+        id=run.id, name=run.name, status=experiment.status, model=experiment.model, method=experiment.method, data=experiment.data,
+        created_at=experiment.created_at, sparkline=experiment.summary.get("sparkline") or [], adapter=run.adapter,
+        error=as_error(experiment.error), owner=experiment.owner, group=run.group, tags=run.tags, favourite=run.favourite, notes=run.notes,
+        continued_from=experiment.continued_from, settings=run.settings, **_figures(experiment.summary),
+    )  # fmt: skip
+
+
+def _figures(summary: dict[str, Any]) -> dict[str, Any]:
+    known = {name: float(v) for name, v in summary.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+    return {
+        "final_loss": None if "reward_last" in known else known.get("loss_last"), "best_val_loss": known.get("best_val_loss"),
+        "reward": known.get("reward_last"), "duration_seconds": known.get("duration_seconds"), "steps": known.get("steps"),
+        "tokens": known.get("tokens_seen"), "figures": known,
+    }  # fmt: skip
+
+
+def trashed(s: Services) -> list[Experiment]:
+    """Return the records of what lies in the trash, newest first."""
+    return s.store.trashed()
+
+
+def trashed_count(s: Services) -> int:
+    """Return how many things lie in the trash, readable or not."""
+    return s.store.trashed_count()
 
 
 def name_of(s: Services, run_id: str) -> str:
     """Return what people call a run, its id when it is gone."""
     try:
-        return s.store.display_name(s.store.get(run_id))
+        return s.store.find(run_id).name
     except UserError:
         return run_id
 
@@ -83,6 +144,40 @@ def rename(s: Services, run_id: str, name: str) -> None:
     s.store.rename(run_id, name)
 
 
+def set_tags(s: Services, run_id: str, tags: Sequence[str]) -> None:
+    """Replace a run's tags. Raises UserError `tags_too_many`, `server_read_only`."""
+    s.require_writable()
+    labels.set_tags(s.store.folder(run_id).path, tags)
+
+
+def change_tags(s: Services, run_ids: Iterable[str], add: Sequence[str] = (), remove: Sequence[str] = ()) -> None:
+    """Add tags to runs and take others away. Raises UserError `tags_too_many`, `server_read_only`."""
+    s.require_writable()
+    for run_id in run_ids:
+        kept = [tag for tag in s.store.find(run_id).tags if tag not in remove]
+        set_tags(s, run_id, [*kept, *add])
+
+
+def set_favourite(s: Services, run_ids: Iterable[str], favourite: bool) -> None:
+    """Give runs a star, or take it away. Raises UserError `server_read_only`."""
+    s.require_writable()
+    for run_id in run_ids:
+        labels.change_labels(s.store.folder(run_id).path, favourite=favourite)
+
+
+def set_group(s: Services, run_ids: Iterable[str], group: str) -> None:
+    """Put runs in a group, with an empty name in none. Raises UserError `name_too_long`, `server_read_only`."""
+    s.require_writable()
+    for run_id in run_ids:
+        labels.set_group(s.store.folder(run_id).path, group)
+
+
+def set_notes(s: Services, run_id: str, notes: str) -> None:
+    """Keep notes in Markdown beside a run. Raises UserError `notes_too_long`, `server_read_only`."""
+    s.require_writable()
+    labels.set_notes(s.store.folder(run_id).path, notes)
+
+
 def trash(s: Services, run_id: str) -> None:
     """Move an ended run to the trash for 7 days. Raises UserError `run_still_active`, `server_read_only`."""
     s.require_writable()
@@ -90,6 +185,12 @@ def trash(s: Services, run_id: str) -> None:
 
 
 def restore(s: Services, run_id: str) -> None:
-    """Bring a run back from the trash. Raises UserError `run_unknown`, `server_read_only`."""
+    """Bring a run back from the trash. Raises UserError `run_unknown`, `target_exists`, `server_read_only`."""
     s.require_writable()
     s.store.restore(run_id)
+
+
+def empty_trash(s: Services) -> None:
+    """Delete everything in the trash, for good. Raises UserError `server_read_only`."""
+    s.require_writable()
+    s.store.empty_trash()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tunesmith.access.people import TRAINER
 from tunesmith.errors import UserError
 from tunesmith.export.config import GgufRules, OllamaRules, QuantizeRules
 from tunesmith.models.discovery import ModelInfo
@@ -18,9 +19,10 @@ from tunesmith.services.context import Services
 from tunesmith.services.datasets import find_dataset
 from tunesmith.services.lineage import MANIFEST, lineage_of, read_manifest, runs_of
 from tunesmith.services.models import find_model, list_models, made_models_folder, read_model
+from tunesmith.services.rights import needs
 from tunesmith.settings.fields import check_values
 from tunesmith.system.paths import as_file_name, resolve_under
-from tunesmith.system.secrets import hub_token, upload_environment
+from tunesmith.system.secrets import hub_environment, hub_token
 
 EXPORT_KINDS = (
     "fuse_into_base", "quantize", "export_peft", "export_gguf", "export_gguf_lora", "export_ollama", "export_lmstudio", "upload",
@@ -122,6 +124,7 @@ def _request(s: Services, source: Source, name: str, target: Path, **more: Any) 
     }  # fmt: skip
 
 
+@needs(TRAINER)
 def start_fused(s: Services, source: Source, name: str, dtype: str = "") -> str:
     """Start to fuse an adapter into its base; the result is a model of ours. Raises UserError `adapter_needed`, `target_exists`."""
     if not source.adapter:
@@ -133,6 +136,7 @@ def start_fused(s: Services, source: Source, name: str, dtype: str = "") -> str:
     return jobs.start(s, "fuse_into_base", _request(s, source, name, target, dtype=dtype), needed)
 
 
+@needs(TRAINER)
 def start_quantized(s: Services, source: Source, name: str, rules: QuantizeRules, data: str = "") -> str:
     """Start to make a model of ours in fewer bits; `data` is a data set whose held-out rows tell the change of perplexity.
 
@@ -145,6 +149,7 @@ def start_quantized(s: Services, source: Source, name: str, rules: QuantizeRules
     return jobs.start(s, "quantize", request, source.model.dense_bytes * (2 if source.adapter else 1))
 
 
+@needs(TRAINER)
 def start_peft(s: Services, source: Source, name: str) -> str:
     """Start to write an adapter in PEFT's format. Raises UserError `adapter_needed`, `target_exists`, `disk_nearly_full`."""
     if not source.adapter:
@@ -152,6 +157,7 @@ def start_peft(s: Services, source: Source, name: str) -> str:
     return jobs.start(s, "export_peft", _request(s, source, name, _target(exports_folder(s), name)), source.adapter.size_bytes * 2)
 
 
+@needs(TRAINER)
 def start_gguf(s: Services, source: Source, name: str, rules: GgufRules) -> str:
     """Start to write a GGUF file of a model or of base and adapter together. Raises UserError `setting_…`, `target_exists`, `disk_…`."""
     check_values(rules)
@@ -160,6 +166,7 @@ def start_gguf(s: Services, source: Source, name: str, rules: GgufRules) -> str:
     return jobs.start(s, "export_gguf", request, source.model.dense_bytes * 3)
 
 
+@needs(TRAINER)
 def start_gguf_lora(s: Services, source: Source, name: str) -> str:
     """Start to write an adapter as a GGUF file of its own. Raises UserError `adapter_needed`, `target_exists`, `disk_nearly_full`."""
     if not source.adapter:
@@ -168,6 +175,7 @@ def start_gguf_lora(s: Services, source: Source, name: str) -> str:
     return jobs.start(s, "export_gguf_lora", request, source.adapter.size_bytes + source.model.dense_bytes)  # the proof wears it
 
 
+@needs(TRAINER)
 def start_ollama(s: Services, made: Made, name: str, rules: OllamaRules) -> str:
     """Start to create an Ollama model of a GGUF export. Raises UserError `setting_…`, `gguf_missing`, `name_empty`."""
     check_values(rules)
@@ -188,6 +196,7 @@ def gguf_of(made: Made) -> Path:
     raise UserError("gguf_missing", name=made.name)
 
 
+@needs(TRAINER)
 def start_lmstudio(s: Services, made: Made, publisher: str) -> str:
     """Start to copy an export or a model into LM Studio's folders. Raises UserError `lmstudio_…`, `disk_nearly_full`, `name_empty`."""
     request = {
@@ -200,13 +209,14 @@ def start_lmstudio(s: Services, made: Made, publisher: str) -> str:
     return jobs.start(s, "export_lmstudio", request)
 
 
+@needs(TRAINER)
 def start_upload(s: Services, made: Made, repository: str, private: bool, into_existing: bool = False) -> str:
     """Start to upload an export or a model to the model hub; the token goes to the worker alone. Raises UserError `hub_token_missing`."""
     token = hub_token()
     if not token:
         raise UserError("hub_token_missing")
     request = {"path": str(made.path), "name": made.name, "repository": repository.strip(), "private": private, "replace": into_existing}
-    return jobs.start(s, "upload", request, environment=upload_environment(token, os.environ))
+    return jobs.start(s, "upload", request, environment=hub_environment(token, os.environ))
 
 
 def list_made(s: Services, run_id: str = "") -> list[Made]:
@@ -233,6 +243,7 @@ def _made(folder: Path) -> Made:
     )
 
 
+@needs(TRAINER)
 def delete(s: Services, made: Made) -> None:
     """Delete something that an export made. Raises UserError `server_read_only`."""
     s.require_writable()

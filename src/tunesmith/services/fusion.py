@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tunesmith.access.people import TRAINER
 from tunesmith.errors import UserError
 from tunesmith.fusion.config import FusionRules
 from tunesmith.fusion.layered import check_layered
@@ -19,6 +20,7 @@ from tunesmith.services.context import Services
 from tunesmith.services.datasets import find_dataset
 from tunesmith.services.lineage import lineage_of
 from tunesmith.services.models import made_models_folder, read_model
+from tunesmith.services.rights import needs
 from tunesmith.settings.fields import check_values
 from tunesmith.system.paths import as_file_name
 
@@ -51,6 +53,7 @@ def _request(adapters: Sequence[AdapterInfo], rules: FusionRules) -> dict[str, A
     }  # fmt: skip
 
 
+@needs(TRAINER)
 def start_map(s: Services, ids: Sequence[str]) -> str:
     """Start to map how adapters agree; return the job's id. Raises UserError `adapter…`, `fusion_needs_two`."""
     rules = FusionRules(method="linear", weights=(1.0,) * len(ids))
@@ -65,6 +68,7 @@ def find_map(s: Services, ids: Sequence[str]) -> Job | None:
     return None
 
 
+@needs(TRAINER)
 def start_fusion(s: Services, ids: Sequence[str], rules: FusionRules, target: str, name: str, data: str = "") -> str:
     """Start a fusion and return the job's id; `data` is a data set on whose held-out rows losses are measured.
 
@@ -104,6 +108,7 @@ def sweep_grid(count: int, points: int) -> list[list[float]]:
     return [[part / steps for part in share] for share in sorted(shares, reverse=True)]
 
 
+@needs(TRAINER)
 def start_sweep(s: Services, ids: Sequence[str], rules: FusionRules, points: int, data: str) -> str:
     """Start to measure the held-out loss over a grid of weights; return the job's id.
 

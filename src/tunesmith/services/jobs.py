@@ -9,15 +9,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tunesmith.access.people import TRAINER
 from tunesmith.jobs import job as job_files
 from tunesmith.jobs.job import Job, JobFolders, kind_of, read_job
 from tunesmith.services.context import Services
+from tunesmith.services.rights import needs
 from tunesmith.system.memory import require_space
 
 WORKER = "tunesmith.jobs.job_worker"
 JOBS, EVALUATIONS = "jobs", "evaluations"
 
 
+@needs(TRAINER)
 def start(
     s: Services, kind: str, request: Mapping[str, Any], needed_bytes: int = 0, environment: Mapping[str, str] | None = None,
     shelf: str = JOBS,
@@ -34,6 +37,7 @@ def start(
     return job_id
 
 
+@needs(TRAINER)
 def start_again(s: Services, job_id: str, shelf: str = JOBS, environment: Mapping[str, str] | None = None) -> None:
     """Launch an ended job again: it goes on from what its folder holds. Raises UserError `job_unknown`, `job_running`."""
     job_files.launch(_folders(s, shelf).folder(job_id), WORKER, environment)
@@ -54,11 +58,13 @@ def find_job(s: Services, job_id: str, shelf: str = JOBS) -> Job:
     return read_job(_folders(s, shelf).folder(job_id))
 
 
+@needs(TRAINER)
 def cancel(s: Services, job_id: str, shelf: str = JOBS) -> None:
     """Ask a job to end; nothing half made stays. Raises UserError `job_unknown`."""
     job_files.cancel(_folders(s, shelf).folder(job_id))
 
 
+@needs(TRAINER)
 def forget(s: Services, job_id: str, shelf: str = JOBS) -> None:
     """Delete what is known of an ended job; what it made stays. Raises UserError `job_unknown`, `job_running`."""
     _folders(s, shelf).delete(job_id)

@@ -11,14 +11,14 @@ from tunesmith.services.adapters import AdapterInfo
 from tunesmith.services.context import Services
 from tunesmith.services.datasets import find_dataset
 from tunesmith.store.files import read_json
-from tunesmith.system.environment import package_versions, user_name
+from tunesmith.system.environment import package_versions
 
 MANIFEST = "tunesmith.json"
 
 
 def lineage_of(s: Services, model: str, model_path: Path, adapter: AdapterInfo | None = None, **more: Any) -> dict[str, Any]:
     """Return a manifest: base, adapter, its run, settings and data by their hashes, versions, time; `more` is the maker's own."""
-    record: dict[str, Any] = {"v": 1, "model": model, "made_at": time.time(), "owner": user_name(), "versions": package_versions()}
+    record: dict[str, Any] = {"v": 1, "model": model, "made_at": time.time(), "owner": s.person.name, "versions": package_versions()}
     if made := read_manifest(model_path):
         record["base_manifest"] = made
     if adapter:
@@ -33,12 +33,13 @@ def lineage_of(s: Services, model: str, model_path: Path, adapter: AdapterInfo |
 def _run_facts(s: Services, adapter: AdapterInfo) -> dict[str, Any]:
     experiment = s.store.get(adapter.run_id)
     return {
-        "run": adapter.run_id, "method": adapter.method, "data": adapter.data, "data_hash": _data_hash(s, adapter.data),
+        "run": adapter.run_id, "method": adapter.method, "data": adapter.data, "data_hash": data_hash(s, adapter.data),
         "config_sha256": experiment.config_sha256, "metrics": adapter.metrics,
     }  # fmt: skip
 
 
-def _data_hash(s: Services, data: str) -> str:
+def data_hash(s: Services, data: str) -> str:
+    """Return the hash of a data set's rows, empty where it is gone or has no versions."""
     try:
         version = find_dataset(s, data).version
     except UserError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from tunesmith.access.people import TRAINER
 from tunesmith.errors import UserError
 from tunesmith.export.config import OllamaRules
 from tunesmith.export.ollama import OllamaModel, modelfile
@@ -14,6 +15,7 @@ from tunesmith.export.ollama_model import ollama_model
 from tunesmith.services import exports
 from tunesmith.services.context import Services
 from tunesmith.services.exports import Made
+from tunesmith.services.rights import needs
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ def ask(s: Services, name: str, question: str) -> ChatAnswer:
     return client(s).chat(name, question, max_tokens=256)
 
 
+@needs(TRAINER)
 def remove(s: Services, name: str) -> None:
     """Take away a model that we made. Raises UserError `ollama_model_not_ours`, `ollama_model_changed`, `ollama_…`."""
     folder: Path = s.data_dir

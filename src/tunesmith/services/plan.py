@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tunesmith.access.people import TRAINER
 from tunesmith.data.batching import PAD_TO
 from tunesmith.data.formats import POLICY
 from tunesmith.errors import UserError
@@ -18,6 +19,7 @@ from tunesmith.services.attachments import attachments
 from tunesmith.services.context import Services
 from tunesmith.services.datasets import find_dataset
 from tunesmith.services.models import find_model
+from tunesmith.services.rights import needs
 from tunesmith.settings.files import to_yaml
 from tunesmith.store.files import read_json
 from tunesmith.system.device import device_name
@@ -135,6 +137,7 @@ def _halve_pass(shape: Shape, longest_tokens: int) -> Shape:
     return 1, narrow, math.ceil(labels * narrow / width)
 
 
+@needs(TRAINER)
 def measure_run(s: Services, config: TrainConfig) -> Measurement:
     """Do three real steps in a worker of their own; the results are thrown away, the peak and the pace kept.
 

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from tunesmith.access.people import TRAINER
 from tunesmith.errors import UserError
 from tunesmith.jobs.queue import is_quiet, occupying, parse_quiet_hours, waiting_line
 from tunesmith.services.context import Services
+from tunesmith.services.rights import needs
 from tunesmith.services.runs import RunSnapshot, snapshot
 from tunesmith.store.experiments import Experiment
 
@@ -58,6 +60,7 @@ def _waiting(s: Services, experiment: Experiment, position: int) -> Waiting:
     )  # fmt: skip
 
 
+@needs(TRAINER)
 def move(s: Services, run_id: str, direction: Literal["up", "down", "first"]) -> None:
     """Let a waiting run change places with its neighbour, or go to the front; it takes over that place's priority.
 
@@ -82,6 +85,7 @@ def _between(low: float | None, high: float | None) -> float:
     return low + 1.0 if low is not None else (high or 0.0) - 1.0
 
 
+@needs(TRAINER)
 def set_priority(s: Services, run_id: str, priority: int) -> None:
     """Put a waiting run at the end of those with this priority. Raises UserError `run_not_waiting`."""
     line = _line_with(s, run_id)

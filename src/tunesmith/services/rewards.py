@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tunesmith.access.people import TRAINER
 from tunesmith.data.formats import as_prompt, row_answer
 from tunesmith.errors import UserError
 from tunesmith.jobs.reward_trial import try_rewards
@@ -16,6 +17,7 @@ from tunesmith.services.attachments import find_adapter, find_reward_file, funct
 from tunesmith.services.context import Services
 from tunesmith.services.datasets import row_values
 from tunesmith.services.models import find_model
+from tunesmith.services.rights import needs
 from tunesmith.training.config import TrainConfig
 from tunesmith.training.policy_config import PolicyParameters
 from tunesmith.training.rewards.junk import JunkScore, junk_for
@@ -91,6 +93,7 @@ def custom_functions(s: Services) -> tuple[list[str], list[UserError]]:
     return found, problems
 
 
+@needs(TRAINER)
 def try_on_rows(s: Services, config: TrainConfig, rows: int, answers: int, given: Sequence[str] = (), split: str = "train") -> Trial:
     """Score answers to the first rows of a split: `answers` sampled from the model to each, and the `given` texts.
 

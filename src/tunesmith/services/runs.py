@@ -6,10 +6,12 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from tunesmith.access.people import TRAINER
 from tunesmith.errors import UserError
 from tunesmith.jobs.queue import waiting_line
 from tunesmith.services.context import Services
 from tunesmith.services.curves import pack_curves
+from tunesmith.services.rights import needs
 from tunesmith.settings.files import from_mapping, parse_yaml
 from tunesmith.store.experiments import ACTIVE, OCCUPYING, RESUMABLE, Experiment
 from tunesmith.store.run_folder import RunFolder
@@ -148,6 +150,7 @@ def config_yaml(s: Services, run_id: str) -> str:
     return s.store.folder(run_id).config.read_text(encoding="utf-8")
 
 
+@needs(TRAINER)
 def stop(s: Services, run_id: str) -> None:
     """Ask a run to stop; it saves what it has learned at its next step. Raises UserError `run_not_active`."""
     if s.store.get(run_id).status not in ACTIVE:
@@ -156,6 +159,7 @@ def stop(s: Services, run_id: str) -> None:
     s.supervisor.wake()
 
 
+@needs(TRAINER)
 def pause(s: Services, run_id: str) -> None:
     """Ask a run to save its exact state and give its memory back. Raises UserError `run_not_active`."""
     if s.store.get(run_id).status not in OCCUPYING:
@@ -164,6 +168,7 @@ def pause(s: Services, run_id: str) -> None:
     s.supervisor.wake()
 
 
+@needs(TRAINER)
 def resume(s: Services, run_id: str) -> None:
     """Put a run that was paused, stopped or broken off in the queue again; it goes on from its newest checkpoint.
 
@@ -175,8 +180,8 @@ def resume(s: Services, run_id: str) -> None:
     s.supervisor.wake()
 
 
-def series_bytes(s: Services, run_id: str, since: int) -> bytes | None:
-    """Return the curves as `curves.pack_curves` lays them out, None when nothing is new."""
+def series_bytes(s: Services, run_id: str, since: int, smoothing: float = 0.0) -> bytes | None:
+    """Return the curves as `curves.pack_curves` lays them out, None when nothing is new. Raises ValueError as `curves.smooth` does."""
     reader, experiment = s.series(run_id), s.store.get(run_id)
     active = _status(experiment, s.store.folder(run_id)) in ACTIVE
-    return None if reader.rev == since and active else pack_curves(reader, experiment.method, active)
+    return None if reader.rev == since and active else pack_curves(reader, experiment.method, active, smoothing)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
+from tunesmith.access.people import TRAINER
 from tunesmith.errors import UserError
 from tunesmith.jobs.serving import ModelServer, ServingStore, curl_line
 from tunesmith.services.context import Services
 from tunesmith.services.exports import Source
+from tunesmith.services.rights import needs
+from tunesmith.system.network import EVERYWHERE, LOOPBACK
 from tunesmith.system.paths import as_file_name
 
-LOOPBACK, EVERYWHERE = "127.0.0.1", "0.0.0.0"
 SHORTEST_KEY = 16
 KEY_SHOWN_AS = "TUNESMITH_KEY"
 
@@ -29,6 +31,7 @@ def list_servers(s: Services) -> list[ModelServer]:
     return ServingStore(s.data_dir).all()
 
 
+@needs(TRAINER)
 def start(s: Services, source: Source, name: str, on_lan: bool = False, port: int = 0, key: str = "") -> Started:
     """Start an OpenAI-compatible server of a model or an adapter; on the LAN it gets a key if none is given.
 
@@ -51,11 +54,13 @@ def find(s: Services, server_id: str) -> ModelServer:
     return ServingStore(s.data_dir).get(server_id)
 
 
+@needs(TRAINER)
 def stop(s: Services, server_id: str) -> None:
     """Stop a server. Raises UserError `job_unknown`, `job_running`."""
     ServingStore(s.data_dir).stop(server_id)
 
 
+@needs(TRAINER)
 def forget(s: Services, server_id: str) -> None:
     """Forget an ended server. Raises UserError `job_unknown`, `job_running`."""
     ServingStore(s.data_dir).delete(server_id)

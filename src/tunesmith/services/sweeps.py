@@ -10,8 +10,10 @@ from typing import Any
 
 import yaml
 
+from tunesmith.access.people import TRAINER
 from tunesmith.errors import UserError
 from tunesmith.services.context import Services
+from tunesmith.services.rights import needs
 from tunesmith.services.training import start
 from tunesmith.settings.fields import is_for
 from tunesmith.settings.files import from_mapping, to_mapping
@@ -64,6 +66,7 @@ def _with_values(config: TrainConfig, chosen: Mapping[str, Any]) -> TrainConfig:
     return from_mapping(TrainConfig, plain)
 
 
+@needs(TRAINER)
 def start_sweep(s: Services, config: TrainConfig, grid: Mapping[str, Sequence[Any]]) -> list[str]:
     """Queue every combination as one group; return the runs' ids. Nothing is queued when one of them is wrong."""
     configs = expand(config, grid)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tunesmith.access.people import TRAINER
 from tunesmith.data.row_files import open_rows
 from tunesmith.data.synthesis import SynthesisRules, ask_for, split_source
 from tunesmith.errors import UserError
@@ -20,8 +20,9 @@ from tunesmith.services import dataset_versions
 from tunesmith.services.context import Services
 from tunesmith.services.datasets import find_dataset
 from tunesmith.services.models import find_model
+from tunesmith.services.rights import needs
 from tunesmith.settings.fields import check_values
-from tunesmith.system.endpoint import Endpoint, check_endpoint
+from tunesmith.system.endpoint import Endpoint, check_endpoint, key_environment
 
 CHARACTERS_PER_TOKEN = 3.5
 MOST_SOURCES = 100_000
@@ -51,6 +52,7 @@ def estimate(rules: SynthesisRules, sources: Sequence[str], prices: tuple[float,
     return Estimate(rules.count, prompt, completion, cost)
 
 
+@needs(TRAINER)
 def start(
     s: Services, rules: SynthesisRules, sources: Sequence[str], *, endpoint: Endpoint | None = None, model_id: str = "", tests: str = ""
 ) -> str:
@@ -85,8 +87,7 @@ def _folders(s: Services) -> JobFolders:
 
 def _launch(folder: Path, endpoint: Endpoint | None) -> None:
     """Start the worker with the one key that it needs."""
-    name = endpoint.key_variable if endpoint else ""
-    launch(folder, generation.WORKER, {name: os.environ[name]} if name and name in os.environ else {})
+    launch(folder, generation.WORKER, key_environment(endpoint))
 
 
 def list_generations(s: Services) -> list[Generation]:
@@ -99,11 +100,13 @@ def find_generation(s: Services, generation_id: str) -> Generation:
     return generation.read_generation(_folders(s).folder(generation_id))
 
 
+@needs(TRAINER)
 def cancel(s: Services, generation_id: str) -> None:
     """Ask a generation to end; its rows stay. Raises UserError `job_unknown`."""
     cancel_job(_folders(s).folder(generation_id))
 
 
+@needs(TRAINER)
 def resume(s: Services, generation_id: str) -> None:
     """Let a generation go on where it stood. Raises UserError `job_unknown`, `job_running`, `endpoint_…`."""
     found = find_generation(s, generation_id)
@@ -113,6 +116,7 @@ def resume(s: Services, generation_id: str) -> None:
     _launch(found.folder, endpoint)
 
 
+@needs(TRAINER)
 def delete(s: Services, generation_id: str) -> None:
     """Delete a generation and its rows. Raises UserError `job_unknown`, `job_running`."""
     _folders(s).delete(generation_id)
@@ -124,6 +128,7 @@ def first_rows(found: Generation, count: int) -> list[dict[str, Any]]:
     return [{name: part for name, part in row.value.items() if name != "provenance"} for row in rows]
 
 
+@needs(TRAINER)
 def keep(s: Services, generation_id: str, name: str) -> str:
     """Make a data set of a generation's rows and return its id. Raises UserError `data_…`, `synthesis_no_rows`."""
     path: Path = find_generation(s, generation_id).folder / generation.ROWS

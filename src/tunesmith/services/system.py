@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tunesmith.access.people import ADMIN
 from tunesmith.errors import UserError
 from tunesmith.jobs.queue import parse_quiet_hours
 from tunesmith.services.context import Services, load_settings, settings_file
+from tunesmith.services.rights import needs
 from tunesmith.settings.files import from_mapping, to_mapping, to_yaml
 from tunesmith.settings.schema import AppSettings
 from tunesmith.store.files import write_atomic
@@ -45,7 +47,8 @@ def status(s: Services) -> SystemStatus:
     )  # fmt: skip
 
 
-def save_settings(s: Services, **changes: Any) -> AppSettings:
+@needs(ADMIN)
+def save_settings(s: Services, /, **changes: Any) -> AppSettings:
     """Save changed settings in the person's file and use them from now on.
 
     Raises UserError `folder_missing` for a model folder that is not there, `setting_…`, `quiet_hours_unreadable`,
@@ -62,5 +65,5 @@ def save_settings(s: Services, **changes: Any) -> AppSettings:
     path = settings_file()
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, to_yaml(settings).encode())
-    s.settings = settings
+    s.kept.settings = settings
     return settings

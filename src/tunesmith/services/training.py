@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
+from tunesmith.access.people import TRAINER
 from tunesmith.data.batching import attention_width, pass_tokens
 from tunesmith.data.formats import KINDS, POLICY, SFT
 from tunesmith.errors import UserError
@@ -20,10 +21,10 @@ from tunesmith.services.context import Services
 from tunesmith.services.datasets import DatasetSummary, find_dataset, summarise
 from tunesmith.services.models import DEMO_MODEL_ID, find_model
 from tunesmith.services.plan import MemoryPlan, plan_memory
+from tunesmith.services.rights import needs
 from tunesmith.settings.fields import check_values, is_for
 from tunesmith.settings.files import from_mapping, parse_yaml, to_yaml
 from tunesmith.system.device import device_name
-from tunesmith.system.environment import user_name
 from tunesmith.system.memory import disk_free_bytes
 from tunesmith.system.paths import CONFIG
 from tunesmith.training.config import TrainConfig
@@ -253,6 +254,7 @@ def _estimate_by_steps(s: Services, config: TrainConfig, steps: int) -> float | 
     return steps * median(paces[:5]) if paces else None
 
 
+@needs(TRAINER)
 def start(s: Services, config: TrainConfig, group: str = "") -> str:
     """Put a run in the queue and return its id. Raises the first of the preview's problems."""
     problems = _find_problems(s, config)
@@ -261,15 +263,19 @@ def start(s: Services, config: TrainConfig, group: str = "") -> str:
     return submit(s, config, group)
 
 
-def submit(s: Services, config: TrainConfig, group: str = "", continued_from: str = "") -> str:
-    """Put checked settings in the queue, whoever is in charge of it; return the run's id."""
+@needs(TRAINER)
+def submit(s: Services, config: TrainConfig, group: str = "", continued_from: str = "", kept: Mapping[str, Path] | None = None) -> str:
+    """Put checked settings in the queue, whoever is in charge of it; return the run's id.
+
+    `kept` are the files that it takes along in place of today's: those of a run that is done again.
+    """
     model, data = find_model(s, config.model), find_dataset(s, config.data)
     config = dataclasses.replace(config, data=config.data if data.pinned_id == data.id else data.pinned_id)  # versions never change
     experiment = s.store.create(
-        to_yaml(config), name=config.name or f"{data.id} · {model.id}", kind="train", method=config.method, owner=user_name(),
+        to_yaml(config), name=config.name or f"{data.id} · {model.id}", kind="train", method=config.method, owner=s.person.name,
         model=model.id, data=data.pinned_id, model_path=str(model.path), data_path=str(data.path), group=group,
         continued_from=continued_from, begin_from=s.store.folder(continued_from) if continued_from else None,
-        attachments=_kept_rewards(s, continued_from) if continued_from else attachments(s, config),
+        attachments=kept if kept is not None else _kept_rewards(s, continued_from) if continued_from else attachments(s, config),
     )  # fmt: skip
     s.supervisor.wake()
     return experiment.id
@@ -281,6 +287,7 @@ def _kept_rewards(s: Services, run_id: str) -> dict[str, Path]:
     return {"rewards": folder} if folder.is_dir() else {}
 
 
+@needs(TRAINER)
 def continue_run(s: Services, run_id: str, more: int) -> str:
     """Start a new run that goes on where a completed one ended, for `more` steps; its curve begins with the old one's.
 

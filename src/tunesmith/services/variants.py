@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tunesmith.errors import UserError
 from tunesmith.services.adapters import AdapterInfo, find_adapter, list_adapters
@@ -88,6 +89,24 @@ def with_strength(variant: VariantInfo, strength: float) -> VariantInfo:
         raise UserError("strength_not_of_kind", name=variant.name, kind=variant.adapter_kind)
     plain = _split_strength(variant.key)[0]
     return dataclasses.replace(variant, strength=strength, key=plain if strength == 1 else f"{plain}@{strength:g}")
+
+
+def as_record(variant: VariantInfo) -> dict[str, Any]:
+    """Return a variant as the request of a job has it: plain values, absolute paths."""
+    return {
+        "key": variant.key, "name": variant.name, "model": variant.model, "model_path": str(variant.model_path),
+        "adapter_path": str(variant.adapter_path or ""), "strength": variant.strength, "step": variant.step, "run": variant.run_id,
+        "created_at": variant.created_at, "made": variant.made,
+    }  # fmt: skip
+
+
+def from_record(record: Mapping[str, Any]) -> VariantInfo:
+    """Return the variant of a job's request, as it was when the job began."""
+    return VariantInfo(
+        key=record["key"], name=record["name"], model=record["model"], model_path=Path(record["model_path"]),
+        created_at=record.get("created_at", 0.0), adapter_path=Path(record["adapter_path"]) if record["adapter_path"] else None,
+        strength=record["strength"], run_id=record["run"], step=record["step"], made=record.get("made", False),
+    )  # fmt: skip
 
 
 def base_of(s: Services, variant: VariantInfo) -> VariantInfo:

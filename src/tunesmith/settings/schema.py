@@ -47,6 +47,11 @@ class AppSettings:
         "", label="Quiet hours",
         help="No run is started between these times of day, such as 09:00-18:00; runs that go on are left alone. Empty: none.",
     )  # fmt: skip
+    lan_names: tuple[str, ...] = setting(
+        tuple, label="Names in the network", advanced=True,
+        help="Further names, one per line, by which browsers call this computer when it is open to the network. "
+        "Its own names and addresses are known. Takes effect at the next start.",
+    )  # fmt: skip
     port: int = setting(
         8501, minimum=1024, maximum=65535, label="Port", advanced=True,
         help="The port of the page on this computer. Takes effect at the next start.",

@@ -6,7 +6,7 @@ import errno
 import hashlib
 import shutil
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +28,13 @@ class Version:
     @property
     def hash(self) -> str:
         """Return 12 hexadecimal digits that tell the content of all splits."""
-        content = "".join(f"{name}:{digest};" for name, digest in sorted(self.record.get("sha256_out", {}).items()))
-        return hashlib.sha256(content.encode()).hexdigest()[:12]
+        return content_hash(self.record.get("sha256_out", {}))
+
+
+def content_hash(digests: Mapping[str, str]) -> str:
+    """Return 12 hexadecimal digits that tell the content of all splits, from each split's SHA-256."""
+    content = "".join(f"{name}:{digest};" for name, digest in sorted(digests.items()))
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
 class DatasetStore:

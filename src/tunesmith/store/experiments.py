@@ -9,64 +9,23 @@ import dataclasses
 import os
 import secrets
 import shutil
-import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from tunesmith.errors import UserError
-from tunesmith.store.files import copy_into, purge_older, read_json, sha256_of, write_atomic, write_json
-from tunesmith.store.labels import change_labels, read_labels, set_name
+from tunesmith.store.experiment_index import ExperimentIndex, IndexedRun, Listing
+from tunesmith.store.experiment_record import ACTIVE, OCCUPYING, RESUMABLE, TERMINAL, TRANSITIONS, Experiment, read_record
+from tunesmith.store.files import copy_into, purge_older, read_json, sha256_of, staged_folder, write_atomic, write_json
+from tunesmith.store.labels import change_labels, set_name
 from tunesmith.store.migrations import SCHEMA_VERSION, migrate
 from tunesmith.store.run_folder import RunFolder
 from tunesmith.system.paths import resolve_under
 
-TERMINAL = frozenset({"completed", "failed", "cancelled", "interrupted", "paused"})
-RESUMABLE = TERMINAL - {"completed"}
-OCCUPYING = frozenset({"starting", "running", "stopping"})
-ACTIVE = OCCUPYING | {"queued"}
-TRANSITIONS: Mapping[str, frozenset[str]] = {
-    "queued": frozenset({"starting", "cancelled", "failed"}),
-    "starting": frozenset({"running", "stopping"}) | TERMINAL,
-    "running": frozenset({"stopping"}) | TERMINAL,
-    "stopping": TERMINAL,
-    **{status: frozenset({"queued"}) for status in RESUMABLE},
-}
+__all__ = ["ACTIVE", "OCCUPYING", "RESUMABLE", "TERMINAL", "TRANSITIONS", "Experiment", "ExperimentStore"]
 TRASH_DAYS = 7
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """One run's record. Times are unix seconds, `duration_seconds` is by a monotonic clock."""
-
-    id: str
-    name: str
-    kind: str
-    method: str
-    model: str
-    data: str
-    model_path: str
-    data_path: str
-    config_sha256: str
-    created_at: float
-    status: str = "queued"
-    rev: int = 0
-    attempt: int = 0
-    owner: str = ""
-    group: str = ""
-    continued_from: str = ""
-    nonce: str = ""
-    pid: int = 0
-    started_at: float = 0.0
-    ended_at: float = 0.0
-    error: dict[str, Any] | None = None
-    summary: dict[str, Any] = field(default_factory=dict)
-    history: list[dict[str, Any]] = field(default_factory=list)
-    schema_version: int = SCHEMA_VERSION
 
 
 class ExperimentStore:
@@ -79,8 +38,7 @@ class ExperimentStore:
         self.locks = root / "locks"
         for folder in (root, self.experiments, self.trash_folder, self.locks):
             _make_private(folder)
-        self._cache: dict[Path, tuple[tuple[int, int, int], Experiment]] = {}
-        self._cache_lock = threading.Lock()
+        self._index = ExperimentIndex(self.experiments, root / "cache" / "experiments.jsonl")
         self.store_id = self._open_store_file()
 
     def _open_store_file(self) -> str:
@@ -103,7 +61,7 @@ class ExperimentStore:
 
         `begin_from` is a run from whose newest checkpoint this one goes on; `attachments` are files and folders to copy into it, by name.
         """
-        run_id = time.strftime("%Y%m%d-%H%M%S-", time.localtime()) + secrets.token_hex(3)
+        run_id = _new_id()
         aside = self.experiments / f".{run_id}.new"
         try:
             aside.mkdir(mode=0o700)
@@ -124,42 +82,53 @@ class ExperimentStore:
             raise
         return experiment
 
+    def adopt(self, staged: Path, experiment: Experiment) -> Experiment:
+        """Take over a staged folder that holds an ended run made elsewhere; its id is given here. Raises UserError `disk_full`."""
+        run_id = _new_id()
+        adopted = dataclasses.replace(experiment, id=run_id, config_sha256=sha256_of(staged / "config.yaml"))
+        write_json(staged / "experiment.json", dataclasses.asdict(adopted))
+        staged.rename(self.experiments / run_id)
+        return adopted
+
+    def staging(self) -> AbstractContextManager[Path]:
+        """Give an empty folder to write a run into; what was not taken over is deleted. Raises UserError `disk_full`."""
+        return staged_folder(self.experiments)
+
     def get(self, run_id: str) -> Experiment:
         """Return a run's record. Raises UserError `run_unknown`, `store_file_unreadable`, `store_too_new`."""
-        return self._read(self.folder(run_id))
+        return self.find(run_id).experiment
 
-    def _read(self, folder: RunFolder) -> Experiment:
-        try:
-            state = folder.record.stat()
-        except FileNotFoundError as error:
-            raise UserError("store_file_unreadable", file="experiment.json", folder=folder.path.name, reason="missing") from error
-        stamp = (state.st_mtime_ns, state.st_size, state.st_ino)
-        with self._cache_lock:
-            known = self._cache.get(folder.record)
-        if known and known[0] == stamp:
-            return known[1]
-        experiment = _parse(folder)
-        with self._cache_lock:
-            self._cache[folder.record] = (stamp, experiment)
-        return experiment
+    def find(self, run_id: str) -> IndexedRun:
+        """Return what lists need of a run. Raises UserError `run_unknown`, `store_file_unreadable`, `store_too_new`."""
+        self.folder(run_id)
+        return self._index.run(run_id)
+
+    def listing(self) -> Listing:
+        """Return what lists need of all runs; one bad record never hides the list."""
+        return self._index.listing()
 
     def all(self) -> tuple[list[Experiment], list[str]]:
-        """Return the readable records, newest first, and the ids whose record is unreadable: one bad run never hides the list."""
-        readable: list[Experiment] = []
-        unreadable: list[str] = []
-        for entry in os.scandir(self.experiments):
-            if entry.name.startswith(".") or not entry.is_dir():
-                continue
-            try:
-                readable.append(self._read(RunFolder(Path(entry.path))))
-            except (UserError, OSError):
-                unreadable.append(entry.name)
-        return sorted(readable, key=lambda e: (e.created_at, e.id), reverse=True), sorted(unreadable)
+        """Return the readable records, newest first, and the ids whose record is unreadable."""
+        listing = self.listing()
+        return [run.experiment for run in listing.runs], list(listing.unreadable)
+
+    def unsettled(self) -> list[Experiment]:
+        """Return the records that are not completed, newest first; of ended ones as they were last seen.
+
+        That is all that a supervisor needs: none but itself changes the record of an ended run.
+        """
+        listing = self._index.listing(settled=lambda run: run.experiment.status in TERMINAL)
+        return [run.experiment for run in listing.runs if run.experiment.status != "completed"]
+
+    def with_request(self, kind: str, experiments: Iterable[Experiment]) -> list[Experiment]:
+        """Return those in whose mailbox a wish lies."""
+        return self._index.having(RunFolder(Path()).mail(kind), experiments)
 
     def change(self, experiment: Experiment, **changes: Any) -> Experiment:
         """Write changed facts of a run (supervisor only)."""
         changed = dataclasses.replace(experiment, rev=experiment.rev + 1, **changes)
         write_json(self.folder(experiment.id).record, dataclasses.asdict(changed))
+        self._index.run(experiment.id)  # `unsettled` does not look at ended runs again: it is told
         return changed
 
     def transition(self, experiment: Experiment, status: str, **changes: Any) -> Experiment:
@@ -171,11 +140,11 @@ class ExperimentStore:
 
     def display_name(self, experiment: Experiment) -> str:
         """Return what people call the run."""
-        return str(read_labels(self.folder(experiment.id).path).get("name") or experiment.name)
+        return self._index.run(experiment.id).name
 
     def queue_place(self, experiment: Experiment) -> tuple[int, float]:
         """Return the run's priority (higher goes first) and its rank among equals, by default when it was queued."""
-        labels = read_labels(self.folder(experiment.id).path)
+        labels = self._index.run(experiment.id).labels
         try:
             return int(labels.get("priority", 0)), float(labels.get("rank", experiment.created_at))
         except (TypeError, ValueError):
@@ -193,7 +162,7 @@ class ExperimentStore:
         """Move an ended run to the trash, where it stays for 7 days. Raises UserError `run_still_active`."""
         folder = self.folder(run_id)
         try:
-            active = self._read(folder).status in ACTIVE
+            active = self._index.run(run_id).experiment.status in ACTIVE
         except UserError:
             active = False  # an unreadable run may be thrown away
         if active:
@@ -202,25 +171,40 @@ class ExperimentStore:
         os.utime(self.trash_folder / run_id)
 
     def restore(self, run_id: str) -> None:
-        """Bring a run back from the trash. Raises UserError `run_unknown`."""
+        """Bring a run back from the trash. Raises UserError `run_unknown`, `target_exists`."""
         path = resolve_under(self.trash_folder, run_id)
         if not path.is_dir():
             raise UserError("run_unknown", run=run_id)
+        if (self.experiments / run_id).exists():
+            raise UserError("target_exists", name=run_id, folder=str(self.experiments))
         path.rename(self.experiments / run_id)
+
+    def empty_trash(self) -> None:
+        """Delete everything in the trash, for good."""
+        purge_older(self.trash_folder, days=0.0)
+
+    def trashed_count(self) -> int:
+        """Return how many things lie in the trash: one look at the folder."""
+        with os.scandir(self.trash_folder) as entries:
+            return sum(1 for _ in entries)
 
     def trashed(self) -> list[Experiment]:
         """Return the readable runs in the trash, newest first."""
         found = []
         for path in self.trash_folder.iterdir():
             try:
-                found.append(_parse(RunFolder(path)))
-            except (UserError, OSError):
+                found.append(read_record(RunFolder(path)))
+            except UserError:
                 continue
         return sorted(found, key=lambda e: e.created_at, reverse=True)
 
     def purge_trash(self) -> None:
         """Delete what has been in the trash for more than 7 days."""
         purge_older(self.trash_folder, TRASH_DAYS)
+
+
+def _new_id() -> str:
+    return time.strftime("%Y%m%d-%H%M%S-", time.localtime()) + secrets.token_hex(3)
 
 
 def _make_private(folder: Path) -> None:
@@ -230,15 +214,3 @@ def _make_private(folder: Path) -> None:
         raise UserError("data_folder_is_file", folder=str(folder)) from error
     except OSError as error:
         raise UserError("data_folder_not_writable", folder=str(folder)) from error
-
-
-def _parse(folder: RunFolder) -> Experiment:
-    try:
-        record = orjson.loads(folder.record.read_bytes())
-        known = {f.name for f in dataclasses.fields(Experiment)}
-        migrated = migrate(record, "experiment.json")
-        return Experiment(**{name: value for name, value in migrated.items() if name in known})
-    except (orjson.JSONDecodeError, TypeError, AttributeError) as error:
-        raise UserError("store_file_unreadable", file="experiment.json", folder=folder.path.name, reason=str(error)) from error
-    except FileNotFoundError as error:
-        raise UserError("store_file_unreadable", file="experiment.json", folder=folder.path.name, reason="missing") from error

@@ -104,8 +104,12 @@ def staged_folder(root: Path) -> Iterator[Path]:
 def purge_older(folder: Path, days: float) -> None:
     """Delete what was put into a trash folder more than so many days ago."""
     for path in folder.iterdir():
-        if time.time() - path.stat().st_mtime > days * 86400:
+        if time.time() - path.stat().st_mtime <= days * 86400:
+            continue
+        if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def copy_into(source: Path, target: Path) -> None:

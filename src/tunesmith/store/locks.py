@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -58,3 +60,15 @@ def is_held(path: Path) -> bool:
         probe.release()
         return False
     return True
+
+
+@contextmanager
+def exclusively(path: Path) -> Iterator[None]:
+    """Wait for the lock of a file that is never deleted or replaced, and hold it: threads and processes take turns."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

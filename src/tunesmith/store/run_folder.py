@@ -1,8 +1,8 @@
 """The files of one run and who writes each. Knows their names, not what a run does.
 
-experiment.json   the supervisor alone        labels.json    the pages (name, tags, place in the queue)
+experiment.json   the supervisor alone        labels.json    the pages (name, tags, notes, star, group, place in the queue)
 config.yaml, begin/, rewards/   once, before the launch     requests/      pages and command line
-metrics.jsonl, events.jsonl, rollouts.jsonl, heartbeat, outcome.json, adapter/, best/, checkpoints/    the worker alone
+environment.json, metrics.jsonl, events.jsonl, rollouts.jsonl, heartbeat, outcome.json, adapter/, best/, checkpoints/    the worker alone
 log.txt           the worker's output
 """
 
@@ -52,6 +52,11 @@ class RunFolder:
         return self.path / "events.jsonl"
 
     @property
+    def environment(self) -> Path:
+        """What each attempt was computed with: versions, machine, data."""
+        return self.path / "environment.json"
+
+    @property
     def log(self) -> Path:
         """The worker's output."""
         return self.path / "log.txt"
@@ -76,9 +81,14 @@ class RunFolder:
         """One line per step of a policy: prompts, completions, their scores."""
         return self.path / "rollouts.jsonl"
 
+    @property
+    def manifest(self) -> Path:
+        """The adapter's manifest: written last, so that with it the adapter is complete."""
+        return self.adapter / "MANIFEST.json"
+
     def has_adapter(self) -> bool:
-        """Whether the adapter is complete: its manifest is written last."""
-        return (self.adapter / "MANIFEST.json").exists()
+        """Whether the adapter is complete."""
+        return self.manifest.exists()
 
     def checkpoint(self, step: int) -> Path:
         """Return the folder of a checkpoint."""
@@ -98,27 +108,30 @@ class RunFolder:
         shutil.copytree(self.path / newest, target / newest)
         shutil.copy2(self.metrics, target / self.metrics.name)
 
+    def mail(self, kind: str) -> Path:
+        """Return the file of a wish."""
+        return self.path / "requests" / f"{kind}.json"
+
     def request(self, kind: str) -> None:
         """Put a wish in the mailbox: `cancel`, `pause` or `resume`."""
-        folder = self.path / "requests"
-        folder.mkdir(exist_ok=True)
-        write_json(folder / f"{kind}.json", {"at": time.time()})
+        self.mail(kind).parent.mkdir(exist_ok=True)
+        write_json(self.mail(kind), {"at": time.time()})
 
     def requested_at(self, kind: str) -> float | None:
         """Return when a wish was put in the mailbox (unix seconds), None when it was not."""
         try:
-            return float(read_json(self.path / "requests" / f"{kind}.json")["at"])
+            return float(read_json(self.mail(kind))["at"])
         except FileNotFoundError:
             return None
 
     def forget_requests(self, *kinds: str) -> None:
         """Take wishes out of the mailbox: a new attempt begins without the last one's."""
         for kind in kinds:
-            (self.path / "requests" / f"{kind}.json").unlink(missing_ok=True)
+            self.mail(kind).unlink(missing_ok=True)
 
     def has_request(self, kind: str) -> bool:
         """Whether a wish lies in the mailbox: one `stat`, cheap enough for every step."""
-        return (self.path / "requests" / f"{kind}.json").exists()
+        return self.mail(kind).exists()
 
     def write_outcome(self, outcome: dict[str, Any]) -> None:
         """Record how the worker ended: the last thing that it writes."""

@@ -17,6 +17,7 @@ from tunesmith.errors import UserError
 MOST_ANSWER_BYTES = 2_000_000
 CONNECT_SECONDS, READ_SECONDS = 10.0, 180.0
 ATTEMPTS = 4
+LONGEST_WAIT_SECONDS = 60.0
 _AGAIN = {408, 409, 429, 500, 502, 503, 504}
 
 
@@ -36,11 +37,12 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer and what it cost in tokens, 0 when the endpoint does not say."""
+    """An answer, what it cost in tokens (0 when the endpoint does not say), and whether it ended at the longest length."""
 
     text: str
     prompt_tokens: int
     completion_tokens: int
+    was_cut: bool = False
 
 
 def check_endpoint(endpoint: Endpoint, allowed_hosts: Collection[str]) -> None:
@@ -61,43 +63,54 @@ def check_endpoint(endpoint: Endpoint, allowed_hosts: Collection[str]) -> None:
         raise UserError("endpoint_key_missing", variable=endpoint.key_variable)
 
 
+def key_environment(endpoint: Endpoint | None) -> dict[str, str]:
+    """Return what the process that asks an endpoint needs beside a worker's environment: the one key."""
+    name = endpoint.key_variable if endpoint else ""
+    return {name: os.environ[name]} if name and name in os.environ else {}
+
+
 class EndpointClient:
     """Asks one endpoint; the connection is kept open between questions."""
 
-    def __init__(self, endpoint: Endpoint, allowed_hosts: Collection[str], wait_seconds: float = 1.0) -> None:
+    def __init__(
+        self, endpoint: Endpoint, allowed_hosts: Collection[str], wait_seconds: float = 1.0, attempts: int = ATTEMPTS,
+        read_seconds: float = READ_SECONDS,
+    ) -> None:  # fmt: skip
         check_endpoint(endpoint, allowed_hosts)
         self._endpoint = endpoint
-        self._wait_seconds = wait_seconds
+        self._wait_seconds, self._attempts, self._read_seconds = wait_seconds, attempts, read_seconds
         self._session = requests.Session()
         self._session.trust_env = False  # no proxy and no .netrc: the key goes to the allowed host only
 
     def ask(self, messages: Sequence[dict[str, str]], temperature: float, max_tokens: int) -> Reply:
-        """Return an answer; a busy or broken endpoint is asked again, four times in all.
+        """Return an answer; a busy or broken endpoint is asked again, after as long as it says or twice as long each time.
 
         Raises UserError `endpoint_unreachable`, `endpoint_refused`, `endpoint_redirects`, `endpoint_bad_answer`.
         """
         body = {"model": self._endpoint.model, "messages": list(messages), "temperature": temperature, "max_tokens": max_tokens}
-        for attempt in range(ATTEMPTS):
+        for attempt in range(self._attempts):
+            asked_to_wait = 0.0
             try:
-                status, content = self._post(body)
+                status, content, asked_to_wait = self._post(body)
             except requests.RequestException as error:
-                if attempt + 1 == ATTEMPTS:
-                    reason = type(error).__name__
+                if attempt + 1 == self._attempts:
+                    reason = "ReadTimeout" if "timed out" in str(error) else type(error).__name__
                     raise UserError("endpoint_unreachable", address=self._endpoint.address, reason=reason) from error
             else:
                 if status == 200:
                     return self._read(content)
-                if status not in _AGAIN or attempt + 1 == ATTEMPTS:
+                if status not in _AGAIN or attempt + 1 == self._attempts:
                     raise self._refusal(status, content)
-            time.sleep(self._wait_seconds * 2**attempt)
+            time.sleep(max(asked_to_wait, self._wait_seconds * 2**attempt))
         raise AssertionError  # the last attempt returned or raised
 
-    def _post(self, body: dict[str, Any]) -> tuple[int, bytes]:
+    def _post(self, body: dict[str, Any]) -> tuple[int, bytes, float]:
+        """Return status, content, and how many seconds the endpoint asks to wait."""
         key = os.environ.get(self._endpoint.key_variable, "") if self._endpoint.key_variable else ""
         address = self._endpoint.address.rstrip("/")
         address = address if address.endswith("/chat/completions") else f"{address}/chat/completions"
         with self._session.post(
-            address, json=body, headers={"Authorization": f"Bearer {key}"} if key else {}, timeout=(CONNECT_SECONDS, READ_SECONDS),
+            address, json=body, headers={"Authorization": f"Bearer {key}"} if key else {}, timeout=(CONNECT_SECONDS, self._read_seconds),
             allow_redirects=False, stream=True,
         ) as answer:  # fmt: skip
             content = b""
@@ -105,7 +118,7 @@ class EndpointClient:
                 content += chunk
                 if len(content) > MOST_ANSWER_BYTES:
                     raise UserError("endpoint_bad_answer", address=self._endpoint.address, reason=f"> {MOST_ANSWER_BYTES} bytes")
-            return answer.status_code, content
+            return answer.status_code, content, _seconds(answer.headers.get("Retry-After", ""))
 
     def _refusal(self, status: int, content: bytes) -> UserError:
         if 300 <= status < 400:
@@ -117,7 +130,13 @@ class EndpointClient:
         try:
             answer = orjson.loads(content)
             usage = answer.get("usage") or {}
-            text = answer["choices"][0]["message"]["content"]
-            return Reply(str(text or ""), int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0))
+            choice = answer["choices"][0]
+            text, was_cut = choice["message"]["content"], choice.get("finish_reason") == "length"
+            return Reply(str(text or ""), int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0), was_cut)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise UserError("endpoint_bad_answer", address=self._endpoint.address, reason=type(error).__name__) from error
+
+
+def _seconds(retry_after: str) -> float:
+    """Return the seconds of a Retry-After header; its form with a date counts as none."""
+    return min(float(retry_after), LONGEST_WAIT_SECONDS) if retry_after.strip().isdecimal() else 0.0

@@ -1,10 +1,11 @@
-"""What a helper process may see of our environment: no tokens, no keys, no model hub; whose session this is, and our packages' versions."""
+"""What a helper process may see of our environment: no tokens, no keys, no model hub; whose session this is, which code this is."""
 
 from __future__ import annotations
 
 import getpass
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 PACKAGES = ("tunesmith", "mlx", "mlx-lm", "transformers", "streamlit", "plotly")
 _PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV", "USER", "TZ", "PYTHONPATH")
@@ -21,6 +22,22 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return ""
+
+
+def source_commit(repository: Path) -> str:
+    """Return the commit that a checkout stands at, empty where there is none (an installed package)."""
+    git = repository / ".git"
+    try:
+        head = (git / "HEAD").read_text(encoding="utf-8").strip()
+        if not head.startswith("ref: "):
+            return head
+        reference = head.removeprefix("ref: ")
+        if (git / reference).is_file():
+            return (git / reference).read_text(encoding="utf-8").strip()
+        packed = (git / "packed-refs").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return next((line.split()[0] for line in packed if line.endswith(f" {reference}")), "")
 
 
 def user_name() -> str:

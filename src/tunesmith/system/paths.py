@@ -12,6 +12,7 @@ from tunesmith.errors import UserError
 REPOSITORY = Path(__file__).resolve().parents[3]
 DEMO_MODEL = REPOSITORY / "demo" / "model"
 DEMO_DATA = REPOSITORY / "demo" / "data"
+DEMO_TASKS = REPOSITORY / "demo" / "tasks"
 CONFIG = REPOSITORY / "config"
 
 

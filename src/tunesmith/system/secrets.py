@@ -38,10 +38,10 @@ def token_state() -> TokenState:
     return TokenState(bool(token), source, token[-_SHOWN:] if len(token) >= _LONG_ENOUGH else "")
 
 
-def upload_environment(token: str, source: Mapping[str, str]) -> dict[str, str]:
-    """Return what the process that uploads gets beside a worker's environment: the token, and the way to the hub."""
+def hub_environment(token: str | None, source: Mapping[str, str]) -> dict[str, str]:
+    """Return what a process that talks to the hub gets beside a worker's environment: the token if there is one, and the way there."""
     passed = {name: source[name] for name in ("HF_ENDPOINT", "SSL_CERT_FILE", "HTTPS_PROXY", "https_proxy") if source.get(name)}
-    return passed | {VARIABLE: token, "HF_HUB_OFFLINE": "0"}
+    return passed | ({VARIABLE: token} if token else {}) | {"HF_HUB_OFFLINE": "0"}
 
 
 def _find() -> tuple[str, str]:

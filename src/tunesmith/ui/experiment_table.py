@@ -1,65 +1,109 @@
-"""Experiments as a table. Knows rows of the experiments service."""
+"""Experiments as a table of chosen columns. Knows rows of the experiments service."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import streamlit as st
 
+from tunesmith.i18n.catalog import has
+from tunesmith.services.experiment_search import DEFAULT_COLUMNS, FIGURE, SETTING, cell
 from tunesmith.services.experiments import ExperimentRow
 from tunesmith.ui.figures import show_duration, show_time
 from tunesmith.ui.frame import open_run
 from tunesmith.ui.run_status import STATUS_LOOK
 from tunesmith.ui.session import t
+from tunesmith.ui.training_form import setting_label
+
+STAR = "★"
+HEADINGS = {"sparkline": "curve", "best_val_loss": "best_loss", "duration_seconds": "duration", "created_at": "created"}  # others as named
+ROW_HEIGHT, MOST_HEIGHT = 35, 640  # pixels
+NUMBERS = {"final_loss": "%.3f", "best_val_loss": "%.3f", "reward": "%.3f", "steps": "%d", "tokens": "%d"}
+WORDS: Mapping[str, Callable[[Any], Any]] = {
+    "favourite": lambda value: STAR if value else "", "status": lambda value: [t(f"status.{value}")], "tags": list,
+    "duration_seconds": show_duration, "created_at": show_time,
+}  # fmt: skip
 
 
-def as_frame(rows: Sequence[ExperimentRow]) -> pd.DataFrame:
-    """Return the rows with headings in the session's language."""
-    rewards = pd.Series([r.reward for r in rows], dtype="float64")
-    return pd.DataFrame(
-        {
-            t("experiments.name"): [r.name for r in rows],
-            t("experiments.status"): [[t(f"status.{r.status}")] for r in rows],
-            t("experiments.model"): [r.model for r in rows],
-            t("experiments.method"): [r.method for r in rows],
-            t("experiments.curve"): [r.sparkline for r in rows],
-            t("experiments.final_loss"): pd.Series([r.final_loss for r in rows], dtype="float64"),
-            t("experiments.best_loss"): pd.Series([r.best_val_loss for r in rows], dtype="float64"),
-            **({t("experiments.reward"): rewards} if rewards.notna().any() else {}),
-            t("experiments.duration"): [show_duration(r.duration_seconds) for r in rows],
-            t("experiments.created"): [show_time(r.created_at) for r in rows],
-        }
-    )
+def column_label(column: str) -> str:
+    """Return a column's heading in the session's language."""
+    name = column.rpartition(".")[2]
+    if column.startswith(SETTING):
+        return setting_label(name)
+    if column.startswith(FIGURE):
+        return t(f"experiments.figure_{name}") if has(f"experiments.figure_{name}") else name
+    heading = f"experiments.{HEADINGS.get(column, column)}"
+    return t(heading)
 
 
-def draw_table(rows: Sequence[ExperimentRow], key: str) -> ExperimentRow | None:
-    """Draw the table and return the selected row."""
-    columns = {
-        t("experiments.status"): st.column_config.MultiselectColumn(
-            options=[t(f"status.{status}") for status in STATUS_LOOK], color=[colour for colour, _ in STATUS_LOOK.values()], width=110
-        ),
-        t("experiments.curve"): st.column_config.LineChartColumn(width="small"),
-        t("experiments.name"): st.column_config.TextColumn(width="medium"),
-        t("experiments.final_loss"): st.column_config.NumberColumn(format="%.3f"),
-        t("experiments.reward"): st.column_config.NumberColumn(format="%.3f"),
-        t("experiments.best_loss"): st.column_config.NumberColumn(format="%.3f"),
-    }
+def column_labels(columns: Sequence[str]) -> dict[str, str]:
+    """Return a heading of its own for each column, by name: a list to choose from tells its lines apart by their words alone."""
+    labels = {column: column_label(column) for column in columns}
+    times = Counter(labels.values())
+    return {column: f"{label} ({column.partition('.')[2] or column})" if times[label] > 1 else label for column, label in labels.items()}
+
+
+def as_frame(rows: Sequence[ExperimentRow], columns: Sequence[str], sizes: Mapping[str, int] | None = None) -> pd.DataFrame:
+    """Return the rows under the names of their columns; with `sizes`, a row stands for its group, whose number of runs it shows."""
+    values: dict[str, Any] = {}
+    for column in columns:
+        cells = [cell(row, column) for row in rows]
+        if column in NUMBERS or (column.startswith((SETTING, FIGURE)) and all(isinstance(v, int | float | None) for v in cells)):
+            values[column] = pd.Series(cells, dtype="float64")
+        elif column.startswith(SETTING):
+            values[column] = ["" if value is None else str(value) for value in cells]
+        else:
+            values[column] = [WORDS[column](value) for value in cells] if column in WORDS else cells
+    frame = pd.DataFrame(values)
+    if sizes:
+        frame.insert(min(2, len(columns)), "runs", pd.Series([sizes.get(row.group) for row in rows], dtype="Int64"))
+    return frame
+
+
+def _configuration(columns: Sequence[str]) -> dict[str, Any]:
+    """Return how each column is drawn, its heading with it."""
+    found: dict[str, Any] = {}
+    for column in columns:
+        label = column_label(column)
+        if column in NUMBERS:
+            found[column] = st.column_config.NumberColumn(label, format=NUMBERS[column])
+        elif column == "status":
+            options, colours = [t(f"status.{status}") for status in STATUS_LOOK], [colour for colour, _ in STATUS_LOOK.values()]
+            found[column] = st.column_config.MultiselectColumn(label, options=options, color=colours, width=110)
+        elif column == "sparkline":
+            found[column] = st.column_config.LineChartColumn(label, width="small")
+        elif column == "tags":
+            found[column] = st.column_config.ListColumn(label, width="small")
+        elif column == "favourite":
+            found[column] = st.column_config.TextColumn(STAR, width=36, help=label)
+        elif column in {"name", "notes"}:
+            found[column] = st.column_config.TextColumn(label, width="medium")
+        else:
+            found[column] = st.column_config.Column(label)
+    return found
+
+
+def draw_table(
+    rows: Sequence[ExperimentRow], columns: Sequence[str], key: str, several: bool = False, sizes: Mapping[str, int] | None = None
+) -> list[ExperimentRow]:
+    """Draw the table and return the selected rows."""
+    configuration = _configuration(columns)
+    if sizes:
+        configuration["runs"] = st.column_config.NumberColumn(t("experiments.runs"), format="%d")
     chosen = st.dataframe(
-        as_frame(rows),
-        hide_index=True,
-        width="stretch",
-        column_config=columns,
-        on_select="rerun",
-        selection_mode="single-row",
-        key=key,
-        placeholder=t("common.none"),
-    )
-    indices = chosen["selection"]["rows"]
-    return rows[indices[0]] if indices and indices[0] < len(rows) else None
+        as_frame(rows, columns, sizes), hide_index=True, width="stretch", height=min(MOST_HEIGHT, ROW_HEIGHT * (len(rows) + 1) + 3),
+        column_config=configuration, on_select="rerun", selection_mode="multi-row" if several else "single-row",
+        key=f"{key}-{hash(tuple(row.id for row in rows))}",  # another list, another selection
+        placeholder=t("common.none"), row_height=ROW_HEIGHT,
+    )  # fmt: skip
+    return [rows[place] for place in chosen["selection"]["rows"] if place < len(rows)]
 
 
 def draw_recent(rows: Sequence[ExperimentRow]) -> None:
     """Draw a short table; selecting a line opens the run."""
-    if selected := draw_table(rows, "recent"):
-        open_run(selected.id)
+    empty = {column for column in ("reward", "favourite", "tags") if not any(cell(row, column) for row in rows)}
+    if selected := draw_table(rows, [column for column in DEFAULT_COLUMNS if column not in empty], "recent"):
+        open_run(selected[0].id)

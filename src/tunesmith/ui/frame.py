@@ -8,19 +8,25 @@ from typing import Any
 import streamlit as st
 
 from tunesmith import __version__
+from tunesmith.access.gate import LOGOUT
 from tunesmith.i18n.catalog import LANGUAGES
 from tunesmith.system.paths import REPOSITORY
-from tunesmith.ui.session import language, services, t
+from tunesmith.ui.session import door, language, person, services, t
 from tunesmith.ui.theme import apply_theme
 
 MAIN_SCRIPT = Path(__file__).parent / "main.py"
 LOGO = Path(__file__).parent / "assets" / "logo.svg"
 
 PAGES = {
-    "work": (("home", "home"), ("dataset", "table_rows"), ("training", "model_training"), ("compare", "compare")),
-    "library": (("experiments", "science"), ("adapters", "extension"), ("fusion", "merge"), ("export", "output")),
+    "work": (
+        ("home", "home"), ("dataset", "table_rows"), ("training", "model_training"), ("compare", "compare"), ("arena", "how_to_vote"),
+        ("evaluate", "fact_check"),
+    ),
+    "library": (
+        ("experiments", "science"), ("overlay", "stacked_line_chart"), ("adapters", "extension"), ("fusion", "merge"), ("export", "output"),
+    ),
     "system": (("settings", "settings"),),
-}
+}  # fmt: skip
 
 
 def make_page(name: str) -> Any:
@@ -42,6 +48,9 @@ def draw_sidebar() -> None:
         if chosen and chosen != language() and language() in LANGUAGES:
             st.session_state["language"] = chosen
             st.rerun()
+        if door().open_to_network and (who := person()):
+            st.caption(f":material/person: {who.name} · {t(f'role.{who.role}')}", help=t(f"role.may_{who.role}"))
+            st.html(f'<a href="{LOGOUT}" target="_self" style="font-size:.85rem">{t("login.leave")}</a>')
         st.caption(f"Tunesmith {__version__}")
         apply_theme(services().settings.theme, [name for pages in PAGES.values() for name, _ in pages])
 

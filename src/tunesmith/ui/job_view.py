@@ -8,6 +8,7 @@ import streamlit as st
 
 from tunesmith.jobs.job import Job
 from tunesmith.services import jobs
+from tunesmith.ui.dialogs import ask_delete
 from tunesmith.ui.figures import show_duration, show_time
 from tunesmith.ui.messages import guarded, show_error
 from tunesmith.ui.session import services, t
@@ -64,7 +65,10 @@ def _draw_ended(job: Job, draw_result: Callable[[Job], None], expanded: bool, sh
             if job.status in {"failed", "stopped"}:
                 with st.popover(t("run.log"), icon=":material/notes:"):
                     st.code("\n".join(jobs.log_tail(services(), job.id, shelf=shelf)) or t("run.no_log"), language=None)
-            if st.button(t("job.forget"), key=f"forget-{job.id}", icon=":material/close:", help=t("job.forget_help")):
+            holds_results = shelf == jobs.EVALUATIONS and job.status == "completed"  # they lie in its folder alone
+            if holds_results and st.button(t("common.delete"), key=f"delete-{job.id}", icon=":material/delete:"):
+                ask_delete(t("job.delete_results", name=title_of(job)), lambda: jobs.forget(services(), job.id, shelf))
+            if not holds_results and st.button(t("job.forget"), key=f"forget-{job.id}", icon=":material/close:", help=t("job.forget_help")):
                 jobs.forget(services(), job.id, shelf)
                 st.rerun()
 

@@ -21,7 +21,7 @@ with guarded():
     page = st.navigation(sections)
     draw_sidebar()
     show_toasts()
-    if services().read_only:
+    if not services().supervisor.in_charge:
         st.warning(t("app.read_only"), icon=":material/visibility:")
     with guarded():
         page.run()

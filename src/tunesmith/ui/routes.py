@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import plotly
@@ -10,21 +11,44 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from tunesmith.errors import UserError
-from tunesmith.services import context, runs
+from tunesmith.services import context, overlays, run_packages, runs
 
 
 def run_series(request: Request) -> Response:
     """Answer the curves of a run since a revision: binary, or 204 when nothing is new."""
+    run_id = request.path_params["run_id"]
+    return _curves(request, lambda since, smoothing: runs.series_bytes(context.open_services(), run_id, since, smoothing))
+
+
+def overlay_series(request: Request) -> Response:
+    """Answer the curves of the runs `runs` in the charts `charts` along the axis `x`, as `run_series` does."""
+    run_ids, charts = (request.query_params.get(name, "").split(",") for name in ("runs", "charts"))
+    axis = request.query_params.get("x", "step")
+    return _curves(
+        request, lambda since, smoothing: overlays.pack_overlay(context.open_services(), run_ids, charts, axis, since, smoothing)
+    )
+
+
+def _curves(request: Request, read: Callable[[int, float], bytes | None]) -> Response:
     try:
-        since = int(request.query_params.get("since", "-1"))
-        body = runs.series_bytes(context.open_services(), request.path_params["run_id"], since)
-    except ValueError:
-        return JSONResponse({"error": "since"}, status_code=400)
+        asked = request.query_params
+        body = read(int(asked.get("since", "-1")), float(asked.get("smoothing", "0")))
+    except ValueError as error:
+        return JSONResponse({"error": str(error)}, status_code=400)
     except UserError as error:
         return JSONResponse(error.as_record(), status_code=404)
     if body is None:
         return Response(status_code=204)
     return Response(body, media_type="application/octet-stream", headers={"cache-control": "no-store"})
+
+
+def package_file(request: Request) -> Response:
+    """Answer a package of runs that a job has made, piece by piece."""
+    try:
+        path = run_packages.packed_file(context.open_services(), request.path_params["job_id"])
+    except UserError as error:
+        return JSONResponse(error.as_record(), status_code=404)
+    return FileResponse(path, media_type="application/zip", filename=f"runs-{request.path_params['job_id']}.zip")
 
 
 def plotly_script(request: Request) -> Response:
@@ -41,7 +65,9 @@ def health(request: Request) -> Response:
 
 
 ROUTES = [
-    Route("/api/runs/{run_id}/series", run_series),
+    Route("/live/runs/{run_id}", run_series),
+    Route("/live/overlay", overlay_series),
+    Route("/downloads/{job_id}", package_file),
     Route("/assets/plotly.min.js", plotly_script),
     Route("/health", health),
 ]

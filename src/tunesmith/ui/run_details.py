@@ -1,4 +1,4 @@
-"""What a run left behind on the page: alerts, answers while it learned, log, settings. Knows the runs service."""
+"""What a run left behind on the page: alerts, answers while it learned, then its record. Knows the runs service."""
 
 from __future__ import annotations
 
@@ -8,47 +8,44 @@ import pandas as pd
 import streamlit as st
 
 from tunesmith.errors import UserError
+from tunesmith.reports.event_words import event_words
 from tunesmith.services import runs
 from tunesmith.ui.figures import show_count
 from tunesmith.ui.messages import describe, guarded
-from tunesmith.ui.session import services, t
+from tunesmith.ui.run_record import draw_record
+from tunesmith.ui.session import language, services, t
 
 NOTES = {"rows_left_out", "rows_without_labels", "rows_cut", "rows_drop", "rows_split", "prompts_too_long"}
+FLAGS = {"early_stop", "best_kept", "kept_last_good"}
+SAMPLE = {"prompt", "text", "expected"}
 CARDS = 3
 
 
 def draw_details(run_id: str) -> None:
     """Draw everything below the curves; renews itself while the run is active."""
     with guarded():
-        events = runs.events(services(), run_id)
-        _draw_events(events)
-        _draw_samples([e for e in events if e["kind"] == "sample"])
-        with st.expander(t("run.log"), icon=":material/notes:"):
-            lines = runs.log_tail(services(), run_id)
-            st.code("\n".join(lines) or t("run.no_log"), language=None, height=260)
-        with st.expander(t("run.settings"), icon=":material/settings:"):
-            st.code(runs.config_yaml(services(), run_id), language="yaml")
+        events = [event for event in runs.events(services(), run_id) if isinstance(event.get("kind"), str)]
+        _draw_notes(events)
+        _draw_samples([e for e in events if e["kind"] == "sample" and isinstance(e.get("step"), int) and e.keys() >= SAMPLE])
+    draw_record(run_id)
 
 
-def _draw_events(events: list[dict[str, Any]]) -> None:
-    alerts = [error for event in events if event["kind"] == "alert" and (error := runs.as_error(event))]
+def _draw_notes(events: list[dict[str, Any]]) -> None:
+    """Draw what a person should know at once: what went wrong, what was left out, which state was kept."""
+    told = [(event, words) for event in events if (words := event_words(event, language()))]
+    alerts = [words for event, words in told if event["kind"] == "alert"]
     if alerts:
         st.markdown(f"##### {t('run.alerts')}")
-    for alert in alerts:
-        st.warning(describe(alert), icon=":material/warning:")
-    _draw_skipped([event for event in events if event["kind"] == "reward_skipped"])
-    for event in events:
-        kind = event["kind"]
+    for words in alerts:
+        st.warning(words, icon=":material/warning:")
+    _draw_skipped([event for event, _ in told if event["kind"] == "reward_skipped"])
+    for kind, words in ((event["kind"], words) for event, words in told):
         if kind in NOTES:
-            st.info(t(f"run.{kind}", count=event["count"]), icon=":material/info:")
+            st.info(words, icon=":material/info:")
+        elif kind in FLAGS:
+            st.info(words, icon=":material/flag:")
         elif kind == "packing_off":
-            st.caption(t("run.packing_off", reason=event["reason"]))
-        elif kind == "early_stop":
-            st.info(t("run.early_stop", step=event["step"], best_step=event["best_step"]), icon=":material/flag:")
-        elif kind == "best_kept":
-            st.info(t("run.best_kept", step=event["step"]), icon=":material/flag:")
-        elif kind == "kept_last_good":
-            st.info(t("run.kept_last_good", step=event["step"]), icon=":material/flag:")
+            st.caption(words)
 
 
 def _draw_skipped(events: list[dict[str, Any]]) -> None:

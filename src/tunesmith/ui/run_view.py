@@ -18,6 +18,8 @@ from tunesmith.ui.messages import guarded, show_error, toast
 from tunesmith.ui.queue_view import draw_resume
 from tunesmith.ui.rollouts_view import draw_rollouts
 from tunesmith.ui.run_details import draw_details
+from tunesmith.ui.run_files import draw_packed
+from tunesmith.ui.run_report import draw_rerun, draw_take_along
 from tunesmith.ui.run_status import draw_status
 from tunesmith.ui.session import services, t
 from tunesmith.ui.training_form import start_form_with
@@ -161,6 +163,8 @@ def _draw_next_steps(state: RunSnapshot) -> None:
             if state.adapter:
                 if st.button(t("run.compare"), type="primary", icon=":material/compare:"):
                     go_to("compare", run=state.id)
+                if st.button(t("evaluation.evaluate"), icon=":material/fact_check:", help=t("evaluation.evaluate_help")):
+                    go_to("evaluate", view="score", variant=f"adapter:{state.id}")
                 st.download_button(
                     t("run.export"), lambda: zip_adapter(state.id), file_name=f"{state.id}-adapter.zip", icon=":material/download:",
                     mime="application/zip",
@@ -180,9 +184,12 @@ def _draw_next_steps(state: RunSnapshot) -> None:
             ):
                 start_form_with(dataclasses.replace(state.config.with_method("grpo"), resume_adapter_file=state.id, name="", epochs=0.0))
                 go_to("training", view="new")
-            if st.button(t("run.again"), icon=":material/replay:"):
+            if st.button(t("run.again"), icon=":material/replay:", help=t("run.again_help")):
                 start_form_with(state.config)
                 go_to("training", view="new")
+            draw_rerun(state.id)
+            draw_take_along([state.id])
+        draw_packed(state.id)
 
 
 def _draw_continue(state: RunSnapshot) -> None:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+
 import streamlit as st
 
+from tunesmith.access.gate import Door
+from tunesmith.access.opening import open_door
+from tunesmith.access.people import Person
+from tunesmith.errors import UserError
 from tunesmith.i18n import catalog
 from tunesmith.services import context
 from tunesmith.services.context import Services
@@ -14,15 +20,30 @@ def _services() -> Services:
     return context.open_services()
 
 
+@functools.cache
+def door() -> Door:
+    """Return this server's door. Raises UserError `secrets_readable_by_others`, `store_file_unreadable`."""
+    return open_door(context.load_settings().lan_names, int(st.get_option("server.port")))
+
+
+def person() -> Person | None:
+    """Return who sits before this page: whom the cookie of its connection names, None when that has grown old."""
+    cookies = st.context.cookies if door().open_to_network else {}
+    return door().person(f"{door().cookie}={cookies.get(door().cookie, '')}")
+
+
 def services() -> Services:
-    """Return the process's services."""
-    return _services()
+    """Return the process's services, for who sits before this page. Raises UserError `code_needed`."""
+    who = person()
+    if who is None:
+        raise UserError("code_needed")
+    return _services().of(who)
 
 
 def language() -> str:
     """Return the session's language: chosen here, in the address, in the settings, or the browser's."""
     allowed = (*catalog.LANGUAGES, catalog.PSEUDO)
-    for candidate in (st.session_state.get("language"), st.query_params.get("lang"), services().settings.language):
+    for candidate in (st.session_state.get("language"), st.query_params.get("lang"), _services().settings.language):
         if candidate in allowed:
             return str(candidate)
     return "ja" if (st.context.locale or "").lower().startswith("ja") else "en"

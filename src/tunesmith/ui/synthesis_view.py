@@ -13,6 +13,7 @@ from tunesmith.services import datasets, models, synthesis
 from tunesmith.system.endpoint import Endpoint
 from tunesmith.ui.dataset_view import draw_conversation
 from tunesmith.ui.dialogs import ask_delete
+from tunesmith.ui.endpoint_form import draw_endpoint
 from tunesmith.ui.figures import show_count, show_duration, show_time
 from tunesmith.ui.forms import draw_fields
 from tunesmith.ui.messages import describe, guarded, show_error, toast
@@ -64,14 +65,7 @@ def _draw_model() -> tuple[Endpoint | None, str]:
     if where != "endpoint":
         found = [m.id for m in models.list_models(services()) if m.problem is None]
         return None, st.selectbox(t("synthesis.model"), found, label_visibility="collapsed", key="synthesis-model") or ""
-    left, middle, right = st.columns(3)
-    hosts = ", ".join(services().settings.endpoint_hosts)
-    address = left.text_input(
-        t("synthesis.address"), "http://127.0.0.1:8080/v1", help=t("synthesis.address_help", hosts=hosts), key="synthesis-address"
-    )
-    name = middle.text_input(t("synthesis.endpoint_model"), "default_model", key="synthesis-endpoint-model")
-    key = right.text_input(t("synthesis.key"), help=t("synthesis.key_help"), placeholder="OPENAI_API_KEY", key="synthesis-key")
-    return Endpoint(address.strip(), name.strip(), key.strip()), ""
+    return draw_endpoint("synthesis"), ""
 
 
 def _draw_estimate(rules: SynthesisRules, sources: list[str], endpoint: Endpoint | None) -> None:

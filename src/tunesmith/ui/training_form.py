@@ -9,7 +9,8 @@ import streamlit as st
 from tunesmith.data.formats import POLICY
 from tunesmith.errors import UserError
 from tunesmith.i18n.catalog import field_words
-from tunesmith.services import compare, datasets, models, training
+from tunesmith.services import datasets, models, training
+from tunesmith.services.adapters import list_adapters
 from tunesmith.services.datasets import DatasetSummary
 from tunesmith.settings.files import from_mapping, to_yaml
 from tunesmith.training.config import LoraParameters, TrainConfig
@@ -63,7 +64,7 @@ def _options(method: str) -> Options:
     found = [m for m in models.list_models(services()) if m.problem is None]
     shown = {m.id: f"{m.id} ({m.parameters / 1e6:.1f} M, {show_bytes(m.size_bytes)})" for m in found}
     titles = {d.id: dataset_title(d) for d in datasets.list_datasets(services()) if method in d.methods and d.rows.get("train")}
-    adapters = run_titles(compare.variants(services()))
+    adapters = run_titles([info for info in list_adapters(services()) if info.problem is None])
     return {
         "model": (list(shown), lambda model: shown.get(model, model)),
         "dataset": (list(titles), lambda data: titles.get(data, data)),

@@ -102,6 +102,22 @@ def test_few_votes() -> None:
         rate_votes([Vote("a", "b", "draw")])
 
 
+def test_votes_of_one_ballot_are_drawn_together() -> None:
+    """Nine votes of one choice weigh as much as nine, and tell no more of chance than one: the interval is √9 times as wide."""
+    cells = [("left", 60), ("right", 40)]
+    alone = [Vote("a", "b", outcome) for outcome, count in cells for _ in range(count * 9)]
+    ballots = [Vote("a", "b", outcome, ballot=f"{outcome} {n}") for outcome, count in cells for n in range(count) for _ in range(9)]
+    one, nine = (rate_votes(votes, IntervalRules(resamples=1000)).ratings[0] for votes in (alone, ballots))
+    assert one.elo == pytest.approx(nine.elo)
+    assert one.low is not None
+    assert one.high is not None
+    assert nine.low is not None
+    assert nine.high is not None
+    assert (nine.high - nine.low) / (one.high - one.low) == pytest.approx(3, rel=0.2)
+    single = rate_votes([Vote("a", "b", "left", ballot="x"), Vote("a", "c", "left", ballot="x")]).ratings
+    assert [each.low for each in single] == [None, None, None]
+
+
 def test_votes_are_counted_per_person() -> None:
     votes = [Vote("a", "b", "left", "Mai"), Vote("a", "b", "tie", "Ken"), Vote("b", "a", "left", "Mai"), Vote("b", "a", "both_bad", "Ken")]
     assert rate_votes(votes, QUICK).persons == {

@@ -146,7 +146,7 @@ def test_splitting_makes_a_version(services: Services) -> None:
 
 
 def test_a_run_remembers_its_version(services: Services) -> None:
-    services.settings = dataclasses.replace(services.settings, quiet_hours="00:00-23:59")  # nothing starts
+    services.kept.settings = dataclasses.replace(services.settings, quiet_hours="00:00-23:59")  # nothing starts
     name = bring(services, "x.jsonl", ROW * 3)
     run = training.submit(services, TrainConfig(model="demo", data=name, iters=1))
     assert services.store.get(run).data == f"{name}@1"

@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, time
-from pathlib import Path
 
 import pytest
 
 from tunesmith.errors import UserError
-from tunesmith.inference.client import HostClient
 from tunesmith.jobs.queue import is_quiet, parse_quiet_hours
 from tunesmith.jobs.supervisor import Supervisor
 from tunesmith.services import queue, runs, sweeps, training
 from tunesmith.services.context import Services
-from tunesmith.settings.schema import AppSettings
-from tunesmith.store.experiments import ExperimentStore
 from tunesmith.training.config import TrainConfig
 
 CONFIG = TrainConfig(model="demo", data="company_facts")
-
-
-@pytest.fixture
-def services(data_dir: Path) -> Iterator[Services]:
-    store = ExperimentStore(data_dir)
-    supervisor = Supervisor(store)
-    supervisor._lock.acquire()  # in charge, but no thread: nothing starts
-    services = Services(AppSettings(), data_dir, store, supervisor, HostClient(data_dir / "host.log"))
-    yield services
-    services.close()
 
 
 @pytest.fixture

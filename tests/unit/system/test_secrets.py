@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tunesmith.system.environment import worker_environment
-from tunesmith.system.secrets import TokenState, hub_token, token_file, token_state, upload_environment
+from tunesmith.system.secrets import TokenState, hub_environment, hub_token, token_file, token_state
 
 
 @pytest.fixture(autouse=True)
@@ -79,6 +79,6 @@ def test_the_file_is_where_the_hubs_own_client_keeps_it(home: Path, monkeypatch:
 def test_only_the_uploading_process_is_given_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
     source = {"HF_TOKEN": "hf_old", "HF_ENDPOINT": "http://127.0.0.1:1", "PATH": "/bin", "AWS_SECRET": "x"}
     assert "HF_TOKEN" not in worker_environment(source)
-    given = worker_environment(source) | upload_environment("hf_new", source)
+    given = worker_environment(source) | hub_environment("hf_new", source)
     assert (given["HF_TOKEN"], given["HF_ENDPOINT"], given["HF_HUB_OFFLINE"]) == ("hf_new", "http://127.0.0.1:1", "0")
     assert "AWS_SECRET" not in given

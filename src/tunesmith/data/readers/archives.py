@@ -125,15 +125,15 @@ def _open_file(path: Path, gzipped: bool) -> Iterator[ByteStream]:
         yield ByteStream(gzip.GzipFile(fileobj=raw) if gzipped else raw, raw.tell, path.name)  # type: ignore[arg-type]
 
 
-def checked_entries(path: Path, most_bytes: int) -> list[zipfile.ZipInfo]:
+def checked_entries(path: Path, most_bytes: int, most_entries: int = MOST_ENTRIES) -> list[zipfile.ZipInfo]:
     """Return the files of a zip archive, none of which leads elsewhere or is too much. Raises UserError `data_…`, `archive_…`."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except BROKEN as error:
         raise broken(path.name, error) from error
-    if len(entries) > MOST_ENTRIES:
-        raise UserError("archive_too_many_files", file=path.name, most=MOST_ENTRIES)
+    if len(entries) > most_entries:
+        raise UserError("archive_too_many_files", file=path.name, most=most_entries)
     for entry in entries:
         if _is_unsafe(entry):
             raise UserError("archive_path_not_allowed", file=path.name, entry=printable(entry.orig_filename))

@@ -38,6 +38,21 @@ def _bring(source: Path, base: Path, store: AdapterStore, request: Request) -> d
     return {"adapter": record.id, "name": record.name}
 
 
+def adopt_adapter(request: Request, report: Report) -> dict[str, Any]:
+    """Give a run that was made elsewhere its adapter, checked against its base. Raises UserError `adapter_…`, `peft_…`."""
+    source, base, run = Path(request["path"]), Path(request["model_path"]), Path(request["run_path"])
+    report("checking", 0.0)
+    try:
+        with tempfile.TemporaryDirectory(prefix="tunesmith-adapter-") as unpacked:
+            found = find_adapter_files(source, Path(unpacked))
+            bring = from_peft if found.kind == "peft" else from_mlx
+            bring(found.folder, run / "adapter", base)
+    finally:
+        if request["uploaded"]:
+            source.unlink(missing_ok=True)
+    return {"run": run.name, "name": request["name"]}
+
+
 def export_peft(request: Request, report: Report) -> dict[str, Any]:
     """Write an adapter in PEFT's format and read it back. Raises UserError `peft_…`, `target_exists`, `disk_full`."""
     adapter, base, target = Path(request["adapter_path"]), Path(request["model_path"]), Path(request["target_path"])

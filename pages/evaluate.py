@@ -1,0 +1,23 @@
+"""Evaluate: the same questions to several models; scores, judges and benchmark tasks, each a view of its own."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from tunesmith.ui.benchmark_view import draw_benchmarks
+from tunesmith.ui.evaluation_view import draw_scores
+from tunesmith.ui.judge_view import draw_judge
+from tunesmith.ui.messages import guarded
+from tunesmith.ui.session import t
+
+VIEWS = {"score": draw_scores, "judge": draw_judge, "benchmark": draw_benchmarks}
+
+st.title(t("evaluate.title"))
+st.write(t("evaluate.intro"))
+asked = st.query_params.get("view", "score")
+view = st.segmented_control(
+    t("evaluate.view"), list(VIEWS), default=asked if asked in VIEWS else "score", format_func=lambda name: t(f"evaluate.view_{name}"),
+    label_visibility="collapsed", key=f"evaluate-view-{asked}",
+) or "score"  # fmt: skip
+with guarded():
+    VIEWS[view]()

@@ -1,0 +1,219 @@
+"""What was asked of several variants and what they said, and the sets of prompts that people keep: a JSON file each, with a trash.
+
+`<data dir>/comparisons/<id>.json`, `<data dir>/prompt_sets/<id>.json`. Knows no models and asks nobody.
+"""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from tunesmith.errors import UserError
+from tunesmith.store.files import purge_older, read_json, write_atomic
+from tunesmith.system.paths import as_file_name, resolve_under
+
+TRASH_DAYS = 7
+LONGEST_NAME = 100
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token of an answer: its piece of the text, its id, its log-probability (nats, None when it is no number)."""
+
+    text: str
+    id: int
+    logprob: float | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one variant said; `finish` is `stop`, `length`, `not_finite`, or empty when a person ended it.
+
+    `sent` is the exact text that it was given, special tokens and all, `sent_tokens` its length.
+    """
+
+    tokens: tuple[Token, ...] = ()
+    finish: str = ""
+    seconds: float = 0.0
+    first_token_seconds: float | None = None
+    sent: str = ""
+    sent_tokens: int = 0
+
+    @property
+    def text(self) -> str:
+        """The answer without the white space around it."""
+        return "".join(token.text for token in self.tokens).strip()
+
+
+@dataclass(frozen=True)
+class Round:
+    """A question and the variants' answers in their order; `follows`: it goes on from the round before, else it begins afresh."""
+
+    question: str
+    follows: bool
+    system: str
+    sampling: dict[str, Any]
+    answers: tuple[Answer, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Questions to the same variants; a record of a variant tells at least its `key` and its `model_path`."""
+
+    id: str
+    created_at: float
+    variants: tuple[dict[str, Any], ...]
+    rounds: tuple[Round, ...] = ()
+
+
+@dataclass(frozen=True)
+class PromptSet:
+    """Prompts under a name, to be asked again and again."""
+
+    id: str
+    name: str
+    prompts: tuple[str, ...]
+    changed_at: float
+
+
+def new_id() -> str:
+    """Return an id that sorts by time."""
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+
+
+class RecordFolder:
+    """Records as files of a folder; what is thrown away stays in `.trash` for 7 days."""
+
+    def __init__(self, root: Path, unknown: str) -> None:
+        self.root, self._unknown = root, unknown
+        self._trash = root / ".trash"
+        self._trash.mkdir(parents=True, exist_ok=True)
+
+    def ids(self) -> list[str]:
+        """Return the ids, the last in their order first."""
+        return sorted((path.stem for path in self.root.glob("[!.]*.json")), reverse=True)
+
+    def _path(self, record_id: str) -> Path:
+        return resolve_under(self.root, f"{record_id}.json")
+
+    def read(self, record_id: str) -> Any:
+        """Return a record. Raises UserError of the folder's own code, `store_file_unreadable`, `name_not_allowed`."""
+        try:
+            return read_json(self._path(record_id))
+        except FileNotFoundError as error:
+            raise UserError(self._unknown, name=record_id) from error
+
+    def write(self, record_id: str, record: dict[str, Any]) -> None:
+        """Put a record in its place as a whole. Raises UserError `disk_full`."""
+        write_atomic(self._path(record_id), orjson.dumps(record))
+
+    def trash(self, record_id: str) -> None:
+        """Throw a record away. Raises UserError of the folder's own code."""
+        self.read(record_id)
+        target = self._trash / self._path(record_id).name
+        self._path(record_id).replace(target)
+        target.touch()
+
+    def restore(self, record_id: str) -> None:
+        """Bring a record back, unless another one has taken its place. Raises UserError of the folder's own code, `target_exists`."""
+        path = self._path(record_id)
+        source = self._trash / path.name
+        if not source.is_file():
+            raise UserError(self._unknown, name=record_id)
+        if path.exists():
+            raise UserError("target_exists", name=record_id, folder=str(self.root))
+        source.replace(path)
+
+    def purge_trash(self) -> None:
+        """Delete what has been in the trash for more than 7 days."""
+        purge_older(self._trash, TRASH_DAYS)
+
+
+class ComparisonStore(RecordFolder):
+    """The history of comparisons."""
+
+    def __init__(self, data_dir: Path) -> None:
+        super().__init__(data_dir / "comparisons", "comparison_unknown")
+
+    def save(self, comparison: Comparison) -> None:
+        """Write a comparison. Raises UserError `disk_full`."""
+        self.write(comparison.id, {"v": 1, **asdict(comparison)})
+
+    def get(self, comparison_id: str) -> Comparison:
+        """Return a comparison. Raises UserError `comparison_unknown`, `store_file_unreadable`."""
+        record = self.read(comparison_id)
+        try:
+            rounds = tuple(_as_round(each) for each in record["rounds"])
+            return Comparison(comparison_id, float(record["created_at"]), tuple(dict(each) for each in record["variants"]), rounds)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise _unreadable(self.root, comparison_id, error) from error
+
+    def recent(self, most: int) -> list[Comparison]:
+        """Return at most so many comparisons, newest first; those that cannot be read are left out."""
+        found: list[Comparison] = []
+        for comparison_id in self.ids():
+            if len(found) == most:
+                break
+            try:
+                found.append(self.get(comparison_id))
+            except UserError:
+                continue
+        return found
+
+
+def _as_round(record: dict[str, Any]) -> Round:
+    answers = tuple(Answer(**each | {"tokens": tuple(Token(**token) for token in each["tokens"])}) for each in record["answers"])
+    return Round(**record | {"answers": answers})
+
+
+def _unreadable(root: Path, record_id: str, error: Exception) -> UserError:
+    return UserError("store_file_unreadable", file=f"{record_id}.json", folder=root.name, reason=str(error))
+
+
+class PromptSetStore(RecordFolder):
+    """The sets of prompts."""
+
+    def __init__(self, data_dir: Path) -> None:
+        super().__init__(data_dir / "prompt_sets", "prompt_set_unknown")
+
+    def all(self) -> list[PromptSet]:
+        """Return the readable sets by name."""
+        found = []
+        for set_id in self.ids():
+            try:
+                found.append(self.get(set_id))
+            except UserError:
+                continue
+        return sorted(found, key=lambda each: (each.name.casefold(), each.id))
+
+    def get(self, set_id: str) -> PromptSet:
+        """Return a set. Raises UserError `prompt_set_unknown`, `store_file_unreadable`."""
+        record = self.read(set_id)
+        try:
+            prompts = tuple(str(prompt) for prompt in record["prompts"])
+            return PromptSet(set_id, str(record["name"]), prompts, float(record["changed_at"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise _unreadable(self.root, set_id, error) from error
+
+    def save(self, name: str, prompts: Sequence[str]) -> PromptSet:
+        """Write a set under its name, in place of one of that name. Raises UserError `name_empty`, `name_too_long`, `disk_full`."""
+        name = " ".join(name.split())
+        if not name:
+            raise UserError("name_empty")
+        if len(name) > LONGEST_NAME:
+            raise UserError("name_too_long", longest=LONGEST_NAME)
+        known = {each.name: each.id for each in self.all()}
+        made = PromptSet(known.get(name) or self._free_id(name), name, tuple(prompts), time.time())
+        self.write(made.id, {"v": 1, "name": name, "prompts": made.prompts, "changed_at": made.changed_at})
+        return made
+
+    def _free_id(self, name: str) -> str:
+        base, taken = as_file_name(name, "prompts"), set(self.ids())
+        return next(each for each in itertools.chain([base], (f"{base}-{n}" for n in itertools.count(2))) if each not in taken)

@@ -1,0 +1,123 @@
+"""Arenas: a folder each with who takes part and how they answer, and the votes as lines that are only ever added. Knows no models.
+
+`<data dir>/arena/<id>/arena.json` never changes, `labels.json` is what people call it, `votes.jsonl` is written under a lock of its own,
+so several people may vote at once.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tunesmith.errors import UserError
+from tunesmith.store.files import AppendLog, LineTail, purge_older, read_json, staged_folder, write_json
+from tunesmith.store.labels import read_labels, set_name
+from tunesmith.store.locks import exclusively
+from tunesmith.system.paths import resolve_under
+
+RECORD, VOTES, TRASH_DAYS = "arena.json", "votes.jsonl", 7
+
+
+@dataclass(frozen=True)
+class ArenaRecord:
+    """Who takes part (key and name of each), how many of them answer at once, and what they are told."""
+
+    id: str
+    name: str
+    created_at: float
+    variants: dict[str, str]
+    at_once: int
+    system: str
+    sampling: dict[str, Any]
+
+
+class ArenaStore:
+    """All arenas under one data folder, with a trash."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.root = data_dir / "arena"
+        self._locks = data_dir / "locks"
+        self._trash = self.root / ".trash"
+        self._trash.mkdir(parents=True, exist_ok=True)
+
+    def create(self, name: str, variants: dict[str, str], at_once: int, system: str, sampling: dict[str, Any]) -> ArenaRecord:
+        """Write a new arena as a whole. Raises UserError `name_empty`, `name_too_long`, `disk_full`."""
+        arena_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+        record = ArenaRecord(arena_id, " ".join(name.split()), time.time(), variants, at_once, system, sampling)
+        with staged_folder(self.root) as folder:
+            set_name(folder, name)
+            write_json(folder / RECORD, asdict(record))
+            folder.rename(self.root / arena_id)
+        return record
+
+    def _folder(self, arena_id: str) -> Path:
+        path = resolve_under(self.root, arena_id)
+        if not (path / RECORD).is_file():
+            raise UserError("arena_unknown", arena=arena_id)
+        return path
+
+    def get(self, arena_id: str) -> ArenaRecord:
+        """Return an arena's record. Raises UserError `arena_unknown`, `store_file_unreadable`."""
+        folder = self._folder(arena_id)
+        try:
+            record = ArenaRecord(**read_json(folder / RECORD))
+        except TypeError as error:
+            raise UserError("store_file_unreadable", file=RECORD, folder=arena_id, reason=str(error)) from error
+        return ArenaRecord(**(asdict(record) | {"name": read_labels(folder).get("name") or record.name}))
+
+    def all(self) -> tuple[list[ArenaRecord], list[str]]:
+        """Return the readable records, newest first, and the ids of the others."""
+        found, broken = [], []
+        for path in self.root.glob(f"[!.]*/{RECORD}"):
+            try:
+                found.append(self.get(path.parent.name))
+            except UserError:
+                broken.append(path.parent.name)
+        return sorted(found, key=lambda record: record.created_at, reverse=True), sorted(broken)
+
+    def rename(self, arena_id: str, name: str) -> None:
+        """Give an arena another name. Raises UserError `arena_unknown`, `name_empty`, `name_too_long`."""
+        set_name(self._folder(arena_id), name)
+
+    def append(self, arena_id: str, line: dict[str, Any]) -> None:
+        """Add a line to the votes; it lies on the drive afterwards. Raises UserError `arena_unknown`, `disk_full`."""
+        with exclusively(self._lock(arena_id)):
+            log = AppendLog(self._folder(arena_id) / VOTES)
+            try:
+                log.append(line)
+            finally:
+                log.close()
+
+    def lines(self, arena_id: str) -> tuple[list[dict[str, Any]], int]:
+        """Return the whole lines of the votes, and how many could not be read. Raises UserError `arena_unknown`."""
+        tail = LineTail(self._folder(arena_id) / VOTES)
+        return list(tail.read_new()), tail.bad_lines
+
+    def trash(self, arena_id: str) -> None:
+        """Move an arena with its votes to the trash. Raises UserError `arena_unknown`."""
+        with exclusively(self._lock(arena_id)):
+            path = self._folder(arena_id)
+            target = self._trash / arena_id
+            shutil.rmtree(target, ignore_errors=True)
+            path.rename(target)
+            os.utime(target)
+
+    def restore(self, arena_id: str) -> None:
+        """Bring an arena back. Raises UserError `arena_unknown`."""
+        path = resolve_under(self._trash, arena_id)
+        if not path.is_dir():
+            raise UserError("arena_unknown", arena=arena_id)
+        path.rename(self.root / arena_id)
+
+    def purge_trash(self) -> None:
+        """Delete what has been in the trash for more than 7 days."""
+        purge_older(self._trash, TRASH_DAYS)
+
+    def _lock(self, arena_id: str) -> Path:
+        self._folder(arena_id)  # no lock file for a name that is none
+        return self._locks / f"arena-{arena_id}.lock"

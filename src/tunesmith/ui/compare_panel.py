@@ -1,0 +1,78 @@
+"""Who is asked and how: variants, strengths, the base, system prompt, sampling. Knows the compare service."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from tunesmith.inference.sampling import Sampling
+from tunesmith.services import compare
+from tunesmith.services.variants import LEAST_STRENGTH, MOST_STRENGTH, VariantInfo, by_base
+from tunesmith.settings.files import from_mapping, read_numbers
+from tunesmith.ui.figures import show_count
+from tunesmith.ui.forms import draw_fields
+from tunesmith.ui.session import services, t
+from tunesmith.ui.variant_choice import choose_variants, variant_titles
+
+CHOSEN = "compare_chosen"
+
+
+def choose_again(panel: Sequence[VariantInfo]) -> None:
+    """Choose who was asked before, each adapter in its strengths; a base comes with its adapters."""
+    tuned = {each.model_path for each in panel if each.adapter_path}
+    chosen: dict[str, list[float]] = {}
+    for each in panel:
+        if each.adapter_path or each.model_path not in tuned:
+            chosen.setdefault(each.key.partition("@")[0], []).append(each.strength)
+    st.session_state[CHOSEN] = list(chosen)
+    for key, strengths in chosen.items():
+        st.session_state[f"compare_strength-{key}"] = ", ".join(f"{strength:g}" for strength in strengths)
+
+
+def draw_panel(default: Sequence[str]) -> list[VariantInfo]:
+    """Draw who is asked and return them, bases included; empty while nobody is chosen. `default` counts unless some were asked before.
+
+    Raises UserError `too_many_variants`, `strength_…`, `not_a_number`.
+    """
+    default = st.session_state.get(CHOSEN, default)
+    chosen = choose_variants(t("compare.pick"), f"compare_variants-{'-'.join(default)}", default, compare.MOST_VARIANTS, checkpoints=True)
+    if not chosen:
+        st.caption(t("compare.choose_one"))
+        return []
+    with st.container(horizontal=True, vertical_alignment="center"):
+        with_base = st.toggle(t("compare.with_base"), value=True, key="compare_with_base", help=t("compare.with_base_help"))
+        with st.popover(t("compare.strengths"), icon=":material/equalizer:"):
+            strengths = _draw_strengths(chosen)
+    panel = compare.make_panel(services(), list(zip(chosen, strengths, strict=True)), with_base)
+    bases = len(by_base(panel))
+    if bases > 1:
+        st.caption(f":material/memory: {t('compare.bases', n=show_count(bases))}")
+    return panel
+
+
+def _draw_strengths(chosen: Sequence[VariantInfo]) -> list[list[float]]:
+    """Draw one line for each that can have another strength; return the strengths of each."""
+    titles = variant_titles(chosen)
+    found = []
+    for variant in chosen:
+        if variant.adapter_kind != "lora":
+            found.append([1.0])
+            continue
+        text = st.text_input(
+            t("compare.strengths_of", name=titles[variant.key]), key=f"compare_strength-{variant.key}", placeholder="1",
+            help=t("compare.strengths_help", least=f"{LEAST_STRENGTH:g}", most=f"{MOST_STRENGTH:g}"),
+        )  # fmt: skip
+        found.append(read_numbers(text) or [1.0])
+    if not any(variant.adapter_kind == "lora" for variant in chosen):
+        st.caption(t("compare.strengths_none"))
+    return found
+
+
+def draw_options(prefix: str = "compare") -> tuple[str, Sampling]:
+    """Draw system prompt and sampling, kept under `<prefix>_…` in the session; return both. Raises UserError `setting_…`."""
+    with st.expander(t("compare.sampling"), icon=":material/tune:"):
+        system = st.text_area(t("compare.system"), key=f"{prefix}_system", height=80)
+        values = draw_fields(Sampling(), f"{prefix}_sampling", advanced=False, options={}, columns=4)
+        values |= draw_fields(Sampling(), f"{prefix}_sampling", advanced=True, options={}, columns=4)
+    return system, from_mapping(Sampling, values)

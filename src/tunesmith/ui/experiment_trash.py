@@ -1,0 +1,52 @@
+"""The trash of the runs: a way back for each and for all, and out for good. Its records are read only while it is open."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from tunesmith.services import experiments
+from tunesmith.ui.dialogs import ask_delete
+from tunesmith.ui.figures import show_time
+from tunesmith.ui.messages import guarded, toast
+from tunesmith.ui.session import services, t
+
+SHOWN = 50
+
+
+def draw_trash() -> None:
+    """Draw the trash."""
+    count = experiments.trashed_count(services())
+    heading = t("experiments.trash_count", n=count) if count else t("experiments.trash")
+    opened = st.expander(heading, icon=":material/delete:", key="experiments-trash", on_change="rerun")
+    with opened, guarded():
+        st.caption(t("experiments.trash_text") if count else t("experiments.trash_empty"))
+        if count and opened.open:
+            _draw_trashed()
+
+
+def _draw_trashed() -> None:
+    locked = services().read_only
+    rows = experiments.trashed(services())
+    with st.container(horizontal=True):
+        if st.button(t("experiments.restore_all"), icon=":material/undo:", disabled=locked or not rows):
+            for row in rows:
+                experiments.restore(services(), row.id)
+            toast(t("experiments.restored_many", n=len(rows)))
+            st.rerun()
+        if st.button(t("experiments.trash_clear"), icon=":material/delete_forever:", disabled=locked):
+            ask_delete(t("experiments.trash_clear_ask", n=experiments.trashed_count(services())), _empty)
+    for row in rows[:SHOWN]:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.write(f"{row.name} · {show_time(row.created_at)}")
+            if st.button(t("common.restore"), key=f"restore-{row.id}", disabled=locked):
+                experiments.restore(services(), row.id)
+                toast(t("experiments.restored", name=row.name))
+                st.rerun()
+    if len(rows) > SHOWN:
+        st.caption(t("experiments.trash_more", n=len(rows) - SHOWN))
+
+
+def _empty() -> None:
+    experiments.empty_trash(services())
+    st.session_state.pop("trashed", None)
+    toast(t("experiments.trash_cleared"))
