@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tunesmith.access.people import TRAINER
 from tunesmith.errors import UserError
 from tunesmith.services import jobs
 from tunesmith.services.context import Services
 from tunesmith.services.models import find_model
+from tunesmith.services.rights import needs
 from tunesmith.store import labels
 from tunesmith.store.adapters import AdapterRecord, AdapterStore
 from tunesmith.store.experiment_index import IndexedRun
@@ -136,11 +138,13 @@ def why_not_one_base(adapters: Sequence[AdapterInfo]) -> UserError | None:
     return None
 
 
+@needs(TRAINER)
 def rename(s: Services, info: AdapterInfo, name: str) -> None:
     """Give an adapter another name; a run's is the run's. Raises UserError `name_empty`, `name_too_long`."""
     labels.set_name(_labelled(s, info), name)
 
 
+@needs(TRAINER)
 def set_tags(s: Services, info: AdapterInfo, tags: Sequence[str]) -> None:
     """Replace an adapter's tags. Raises UserError `tags_too_many`."""
     labels.set_tags(_labelled(s, info), tags)
@@ -150,6 +154,7 @@ def _labelled(s: Services, info: AdapterInfo) -> Path:
     return s.store.folder(info.run_id).path if info.run_id else AdapterStore(s.data_dir).folder(info.id)
 
 
+@needs(TRAINER)
 def trash(s: Services, info: AdapterInfo) -> None:
     """Move an adapter to the trash; a run's goes with its run. Raises UserError `run_still_active`, `server_read_only`."""
     if info.run_id:
@@ -159,6 +164,7 @@ def trash(s: Services, info: AdapterInfo) -> None:
         AdapterStore(s.data_dir).trash(info.id)
 
 
+@needs(TRAINER)
 def restore(s: Services, adapter_id: str, of_run: bool) -> None:
     """Bring an adapter back from the trash. Raises UserError `adapter_unknown`, `run_unknown`, `server_read_only`."""
     if of_run:
@@ -168,6 +174,7 @@ def restore(s: Services, adapter_id: str, of_run: bool) -> None:
         AdapterStore(s.data_dir).restore(adapter_id)
 
 
+@needs(TRAINER)
 def keep_upload(s: Services, content: bytes | memoryview, name: str) -> Path:
     """Put an uploaded zip file where the import finds it; the import takes it away again. Raises UserError `disk_full`."""
     folder = s.data_dir / "uploads"
@@ -177,6 +184,7 @@ def keep_upload(s: Services, content: bytes | memoryview, name: str) -> Path:
     return path
 
 
+@needs(TRAINER)
 def start_import(s: Services, source: Path, name: str, model_id: str, uploaded: bool = False) -> str:
     """Start to bring an adapter (a folder or a zip file, mlx-lm's or PEFT's) of a base; return the job's id.
 

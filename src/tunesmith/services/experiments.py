@@ -8,8 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tunesmith.access.people import TRAINER
 from tunesmith.errors import UserError
 from tunesmith.services.context import Services
+from tunesmith.services.rights import needs
 from tunesmith.services.runs import as_error
 from tunesmith.store import labels
 from tunesmith.store.experiment_index import IndexedRun
@@ -138,18 +140,21 @@ def name_of(s: Services, run_id: str) -> str:
         return run_id
 
 
+@needs(TRAINER)
 def rename(s: Services, run_id: str, name: str) -> None:
     """Give a run another name. Raises UserError `name_empty`, `name_too_long`, `server_read_only`."""
     s.require_writable()
     s.store.rename(run_id, name)
 
 
+@needs(TRAINER)
 def set_tags(s: Services, run_id: str, tags: Sequence[str]) -> None:
     """Replace a run's tags. Raises UserError `tags_too_many`, `server_read_only`."""
     s.require_writable()
     labels.set_tags(s.store.folder(run_id).path, tags)
 
 
+@needs(TRAINER)
 def change_tags(s: Services, run_ids: Iterable[str], add: Sequence[str] = (), remove: Sequence[str] = ()) -> None:
     """Add tags to runs and take others away. Raises UserError `tags_too_many`, `server_read_only`."""
     s.require_writable()
@@ -158,6 +163,7 @@ def change_tags(s: Services, run_ids: Iterable[str], add: Sequence[str] = (), re
         set_tags(s, run_id, [*kept, *add])
 
 
+@needs(TRAINER)
 def set_favourite(s: Services, run_ids: Iterable[str], favourite: bool) -> None:
     """Give runs a star, or take it away. Raises UserError `server_read_only`."""
     s.require_writable()
@@ -165,6 +171,7 @@ def set_favourite(s: Services, run_ids: Iterable[str], favourite: bool) -> None:
         labels.change_labels(s.store.folder(run_id).path, favourite=favourite)
 
 
+@needs(TRAINER)
 def set_group(s: Services, run_ids: Iterable[str], group: str) -> None:
     """Put runs in a group, with an empty name in none. Raises UserError `name_too_long`, `server_read_only`."""
     s.require_writable()
@@ -172,24 +179,28 @@ def set_group(s: Services, run_ids: Iterable[str], group: str) -> None:
         labels.set_group(s.store.folder(run_id).path, group)
 
 
+@needs(TRAINER)
 def set_notes(s: Services, run_id: str, notes: str) -> None:
     """Keep notes in Markdown beside a run. Raises UserError `notes_too_long`, `server_read_only`."""
     s.require_writable()
     labels.set_notes(s.store.folder(run_id).path, notes)
 
 
+@needs(TRAINER)
 def trash(s: Services, run_id: str) -> None:
     """Move an ended run to the trash for 7 days. Raises UserError `run_still_active`, `server_read_only`."""
     s.require_writable()
     s.store.trash(run_id)
 
 
+@needs(TRAINER)
 def restore(s: Services, run_id: str) -> None:
     """Bring a run back from the trash. Raises UserError `run_unknown`, `target_exists`, `server_read_only`."""
     s.require_writable()
     s.store.restore(run_id)
 
 
+@needs(TRAINER)
 def empty_trash(s: Services) -> None:
     """Delete everything in the trash, for good. Raises UserError `server_read_only`."""
     s.require_writable()

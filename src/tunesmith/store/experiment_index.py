@@ -2,12 +2,13 @@
 
 A cache in one file, `<data dir>/cache/experiments.jsonl`: each run carries the stamps of the files that it was read from, and is read
 again when one of them has changed. So the file may be old, torn, of another version or gone at any time. One file that is read and
-replaced whole holds no lock and no transactions; reading it takes a tenth of a second for 5,000 runs. Knows no pages and no processes.
+replaced whole holds no lock and no transactions; opening a list of 5,000 runs with it takes 0.4 s. Knows no pages and no processes.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import gc
 import os
 import threading
 import zlib
@@ -202,6 +203,8 @@ def _newest_first(runs: Iterable[IndexedRun]) -> tuple[IndexedRun, ...]:
 
 def _read_file(file: Path) -> dict[str, IndexedRun]:
     """Return the runs in the file, none when it is not there, not whole, or not of this version."""
+    collecting = gc.isenabled()
+    gc.disable()  # so many new objects, no garbage among them: collecting would double the time
     try:
         head, _, body = file.read_bytes().partition(b"\n")
         told = orjson.loads(head)
@@ -210,6 +213,9 @@ def _read_file(file: Path) -> dict[str, IndexedRun]:
         return {row["id"]: _revive(row) for row in orjson.loads(body)}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _revive(row: dict[str, Any]) -> IndexedRun:
