@@ -77,6 +77,7 @@ def test_quick_from_an_empty_data_folder_trains_the_demo(data_dir: Path) -> None
     assert (Path(record["adapter"]) / "adapters.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_train_by_yaml_pause_and_resume(
     tmp_path: Path, store: ExperimentStore, supervisor: Supervisor, submit: Callable[..., Experiment]
 ) -> None:

@@ -26,8 +26,8 @@ SOCKET = "/_stcore/stream"
 OPEN = (("GET", "/health"), ("GET", "/login"))
 CLOSED = (
     ("GET", "/"), ("GET", "/experiments"), ("GET", "/_stcore/health"), ("GET", "/_stcore/host-config"), ("GET", "/media/picture.png"),
-    ("GET", "/api/runs/none/series"), ("GET", "/live/runs/none"), ("GET", "/assets/plotly.min.js"), ("PUT", "/_stcore/upload_file/session/file"),
-    ("DELETE", "/_stcore/upload_file/session/file"), ("WEBSOCKET", SOCKET),
+    ("GET", "/api/runs/none/series"), ("GET", "/live/runs/none"), ("GET", "/assets/plotly.min.js"),
+    ("PUT", "/_stcore/upload_file/session/file"), ("DELETE", "/_stcore/upload_file/session/file"), ("WEBSOCKET", SOCKET),
 )  # fmt: skip
 
 

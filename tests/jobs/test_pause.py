@@ -146,6 +146,7 @@ def test_what_goes_wrong_in_a_measurement_is_named(services: Services) -> None:
     assert caught.value.code == "data_nothing_to_learn"
 
 
+@pytest.mark.slow
 def test_events_tell_the_resume(services: Services, store: ExperimentStore, submit: Submit) -> None:
     run = submit(iters=30)
     wait_for(lambda: len(losses(store, run.id)) > 3)

@@ -147,6 +147,7 @@ def test_a_hanging_file_does_not_stop_the_workbench(services: Services, monkeypa
     assert caught.value.code in {"rewards_too_slow", "reward_timeout"}
 
 
+@pytest.mark.slow
 def test_the_command_line_trains_tries_and_lists(tmp_path: Path, data_dir: Path) -> None:
     file = tmp_path / "policy.yaml"
     file.write_text(to_yaml(config_of("numeric")))

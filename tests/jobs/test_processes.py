@@ -32,6 +32,7 @@ def test_two_processes_equal_one(store: ExperimentStore, supervisor: Supervisor,
     assert [e["processes"] for e in events if e["kind"] == "run_started"] == [2]
 
 
+@pytest.mark.slow
 def test_a_stop_reaches_both_processes(store: ExperimentStore, supervisor: Supervisor, submit: Callable[..., Experiment]) -> None:
     run = submit(iters=100_000, num_processes=2)
     wait_for(lambda: len(figures(store, run, "train_loss")) > 2, 120)

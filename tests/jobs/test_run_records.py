@@ -38,6 +38,7 @@ def losses(services: Services, run_id: str) -> np.ndarray:
     return services.series(run_id).column("train_loss")[1]
 
 
+@pytest.mark.slow
 def test_a_run_again_unchanged_gives_the_same_figures(services: Services, finish: Finish, monkeypatch: pytest.MonkeyPatch) -> None:
     first = training.submit(services, dataclasses.replace(demo_config(), **FAST))  # type: ignore[arg-type]
     wait_for_run(services, first)

@@ -72,7 +72,7 @@ CASES = {
 }  # fmt: skip
 
 
-SAMPLE = ("demo", "demo, in passes", "middle, dora", "middle, full, accumulated", "large vocabulary")  # in every run; the others are slow
+SAMPLE = ("demo, in passes", "middle, full, accumulated", "large vocabulary")  # in every run; the others are slow
 
 
 def write_model(folder: Path, config: dict[str, Any]) -> Path:

@@ -20,6 +20,7 @@ from tunesmith.data.readers.archives import printable
 from tunesmith.errors import UserError
 
 MOST_BYTES = 200_000_000
+LONGEST_LINE = 100_000  # characters of a table's line
 MOST_RECORDS, MOST_METRICS, LONGEST_NAME, LARGEST_STEP = 2_000_000, 300, 100, 10**9
 Record = dict[str, Any]
 _NAMES: Mapping[str, str] = {
@@ -163,7 +164,10 @@ def _table(text: str) -> ForeignRun | None:
     """Read a table with a column of steps; a column in long form (`metric`, `value`) is spread out."""
     head = text.partition("\n")[0]
     delimiter = max(",;\t", key=head.count)
-    rows = csv.DictReader(text.splitlines(), delimiter=delimiter)
+    lines = text.splitlines()
+    if max(map(len, lines), default=0) > LONGEST_LINE:
+        return None
+    rows = csv.DictReader(lines, delimiter=delimiter)
     try:
         names = [name.strip() for name in rows.fieldnames or () if name]
         if not any(name.lower() in _STEP_NAMES for name in names):
