@@ -64,6 +64,7 @@ def select_first_row(page: Page) -> None:
     page.mouse.click(box["x"] + 16, box["y"] + 50)
 
 
+@pytest.mark.slow
 def test_stop_asks_and_saves(server: Server, open_tab: OpenTab) -> None:
     tab = open_tab()
     page = go(tab, server, "training")
@@ -196,18 +197,6 @@ def test_theme_and_language_are_used_at_once(server: Server, open_tab: OpenTab) 
     page.get_by_role("radio", name="日本語").or_(page.get_by_role("button", name="日本語")).first.click()
     expect(page.get_by_role("heading", name=t("experiments.title", "ja"), exact=True)).to_be_visible(timeout=SOON)
     assert tab.console_errors == []
-
-
-def test_a_second_server_looks_only(server: Server, open_tab: OpenTab, tmp_path: Path) -> None:
-    second = Server(server.data_dir, tmp_path / "second.log")
-    second.start()
-    try:
-        tab = open_tab()
-        page = go(tab, second, "home")
-        expect(page.get_by_text(t("app.read_only"))).to_be_visible(timeout=SOON)
-        expect(button(page, "home.demo_button")).to_be_disabled()
-    finally:
-        second.stop()
 
 
 def ask(server: Server, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:

@@ -130,7 +130,7 @@ def test_alerts_grid_of_answers_and_more_steps(server: Server, misleading: Path,
     expect(page.get_by_text(re.compile("the model learns by heart"))).to_be_visible(timeout=LONG)
     expect(page.get_by_text(t("run.done_title"))).to_be_visible(timeout=LONG)
     page.get_by_text(t("run.grid"), exact=True).click()
-    expect(page.get_by_test_id("stDataFrame")).to_be_visible(timeout=SOON)
+    expect(page.get_by_test_id("stExpanderDetails").get_by_test_id("stDataFrame")).to_be_visible(timeout=SOON)
     page.wait_for_timeout(800)
     tab.shoot("14-run-alerts-grid")
     button(page, "run.more").click()
@@ -142,6 +142,7 @@ def test_alerts_grid_of_answers_and_more_steps(server: Server, misleading: Path,
     assert tab.console_errors == []
 
 
+@pytest.mark.slow
 def test_a_run_is_paused_and_resumed_on_its_own_page(server: Server, open_tab: OpenTab) -> None:
     tab = open_tab(locale="ja-JP")
     page = go(tab, server, "training", "ja")
