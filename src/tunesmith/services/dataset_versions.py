@@ -21,7 +21,7 @@ from tunesmith.services.datasets import DatasetInfo, find_dataset, open_store
 from tunesmith.services.rights import needs
 from tunesmith.store.datasets import Version
 from tunesmith.store.files import as_user_error
-from tunesmith.system.paths import DEMO_DATA
+from tunesmith.system.paths import DEMO_DATA, bare_name
 
 Progress = Callable[[float], object]
 LOOKED_AT_ROWS = 20_000
@@ -81,7 +81,7 @@ def hold_upload(s: Services, files: Sequence[tuple[str, IO[bytes]]]) -> Path:
     s.require_writable()
     folder = s.data_dir / "incoming" / secrets.token_hex(6)
     folder.mkdir(parents=True, mode=0o700)
-    names = [Path(name.replace("\\", "/")).name[-120:].lstrip(".") or "data" for name, _ in files]
+    names = [bare_name(name, "data") for name, _ in files]
     try:
         for name, (_, content) in zip(names, files, strict=True):
             with (folder / name).open("wb") as target:

@@ -53,7 +53,7 @@ def needs(role: str) -> Callable[[Act[P, R]], Act[P, R]]:
 
 
 def _note(s: Services, action: str, given: Mapping[str, Any]) -> None:
-    facts = {name: fact for name, value in given.items() if (fact := _as_fact(name, value))}
+    facts = {name: fact for name, value in given.items() if (fact := _as_fact(name, value).encode("utf-8", "ignore").decode())}
     line = {"at": time.time(), "person": s.person.name, "role": s.person.role, "action": action, "facts": facts}
     with exclusively(s.data_dir / "locks" / "audit.lock"):
         log = AppendLog(s.data_dir / AUDIT)

@@ -25,7 +25,7 @@ from tunesmith.store.experiments import Experiment
 from tunesmith.store.files import read_json, sha256_of, write_atomic
 from tunesmith.store.labels import LONGEST_NAME
 from tunesmith.store.run_folder import RunFolder
-from tunesmith.system.paths import as_file_name
+from tunesmith.system.paths import as_file_name, bare_name
 from tunesmith.system.progress import Progress, silent
 from tunesmith.training.config import TrainConfig
 from tunesmith.training.events import Recorder
@@ -103,8 +103,8 @@ def keep_upload(s: Services, content: bytes | memoryview, name: str) -> Path:
     """Put an uploaded file where it can be read by its name; whoever asked deletes its folder. Raises UserError `disk_full`."""
     folder = s.data_dir / "uploads" / secrets.token_hex(6)
     folder.mkdir(parents=True, mode=0o700)
-    suffix = Path(name).suffix.lower()
-    path = folder / (as_file_name(Path(name).stem, "run") + (suffix if suffix[1:].isalnum() else ""))
+    plain = Path(bare_name(name, "run"))
+    path = folder / (as_file_name(plain.stem, "run") + plain.suffix.lower())
     write_atomic(path, bytes(content))
     return path
 

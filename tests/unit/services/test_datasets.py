@@ -175,8 +175,8 @@ def test_plain_files_in_the_store_are_read_as_they_are(services: Services) -> No
 
 def test_a_reader_that_dies_is_named(services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "MEMORY_BYTES", 60_000_000)  # too little for Python with its libraries
-    file = tmp_path / "x.jsonl"
-    file.write_bytes(ROW)
+    file = tmp_path / "x.json"
+    file.write_bytes(b'[{"text": "' + b"x" * 80_000_000 + b'"}]')
     with pytest.raises(UserError) as caught:
         versions.inspect_file(file)
     assert caught.value.code in {"data_reader_died", "data_needs_too_much_memory"}
