@@ -7,6 +7,7 @@ import dataclasses
 import pandas as pd
 import streamlit as st
 
+from tunesmith.access.people import ADMIN
 from tunesmith.errors import UserError
 from tunesmith.i18n.catalog import field_words
 from tunesmith.services import models, system
@@ -57,7 +58,10 @@ def draw_form() -> None:
         data = left.text_input(label, value=now.data_folder, help=help_text, placeholder=str(services().data_dir))
         label, help_text = words("port")
         port = right.number_input(label, min_value=1024, max_value=65535, value=now.port, help=help_text)
-        if st.form_submit_button(t("common.save"), type="primary", disabled=services().read_only):
+        allowed = services().person.may(ADMIN)
+        if not allowed:
+            st.caption(t("settings.admins_only"))
+        if st.form_submit_button(t("common.save"), type="primary", disabled=services().read_only or not allowed):
             lines = [line.strip() for line in folders.splitlines() if line.strip()]
             save(**chosen, model_folders=lines, data_folder=data.strip(), port=int(port))
 

@@ -94,8 +94,10 @@ def changed_fields(config: TrainConfig) -> list[str]:
 
 def _find_problems(s: Services, config: TrainConfig) -> list[UserError]:
     problems: list[UserError] = []
-    if s.read_only:
+    if not s.supervisor.in_charge:
         problems.append(UserError("server_read_only", folder=str(s.data_dir)))
+    if not s.person.may(TRAINER):
+        problems.append(UserError("role_needed", role=TRAINER))
     if (free := disk_free_bytes(s.data_dir)) < MINIMUM_FREE_BYTES:
         problems.append(UserError("disk_nearly_full", folder=str(s.data_dir), free_bytes=free, needed_bytes=MINIMUM_FREE_BYTES))
     checks = (

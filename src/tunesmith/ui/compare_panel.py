@@ -9,9 +9,9 @@ import streamlit as st
 from tunesmith.inference.sampling import Sampling
 from tunesmith.services import compare
 from tunesmith.services.variants import LEAST_STRENGTH, MOST_STRENGTH, VariantInfo, by_base
-from tunesmith.settings.files import from_mapping, read_numbers
+from tunesmith.settings.files import read_numbers
 from tunesmith.ui.figures import show_count
-from tunesmith.ui.forms import draw_fields
+from tunesmith.ui.sampling_form import draw_sampling
 from tunesmith.ui.session import services, t
 from tunesmith.ui.variant_choice import choose_variants, variant_titles
 
@@ -73,6 +73,4 @@ def draw_options(prefix: str = "compare") -> tuple[str, Sampling]:
     """Draw system prompt and sampling, kept under `<prefix>_…` in the session; return both. Raises UserError `setting_…`."""
     with st.expander(t("compare.sampling"), icon=":material/tune:"):
         system = st.text_area(t("compare.system"), key=f"{prefix}_system", height=80)
-        values = draw_fields(Sampling(), f"{prefix}_sampling", advanced=False, options={}, columns=4)
-        values |= draw_fields(Sampling(), f"{prefix}_sampling", advanced=True, options={}, columns=4)
-    return system, from_mapping(Sampling, values)
+        return system, draw_sampling(f"{prefix}_sampling")

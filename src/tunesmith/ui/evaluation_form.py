@@ -20,6 +20,7 @@ from tunesmith.settings.files import from_mapping
 from tunesmith.ui.figures import show_count
 from tunesmith.ui.forms import draw_field, draw_fields, show_choice
 from tunesmith.ui.messages import show_error
+from tunesmith.ui.sampling_form import draw_sampling
 from tunesmith.ui.session import services, t
 from tunesmith.ui.training_form import dataset_title
 from tunesmith.ui.variant_choice import choose_variants, variant_titles
@@ -139,6 +140,4 @@ def _draw_metrics() -> dict[str, dict[str, Any]]:
 
 def _draw_sampling() -> Sampling:
     with st.expander(t("evaluation.sampling"), icon=":material/casino:"):
-        values = draw_fields(Sampling(), "evaluation-sampling", advanced=False, options={}, columns=4)
-        values |= draw_fields(Sampling(), "evaluation-sampling", advanced=True, options={}, columns=4)
-    return from_mapping(Sampling, values)
+        return draw_sampling("evaluation-sampling")

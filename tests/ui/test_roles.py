@@ -1,0 +1,72 @@
+"""The pages for each role: all can be looked at, and what a role may not do cannot be pressed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from tests.ui.conftest import PAGES, add_run
+from tunesmith.access.people import ADMIN, ROLES, TRAINER, VIEWER, Person
+from tunesmith.i18n.catalog import t
+from tunesmith.services.context import Services
+from tunesmith.ui import session
+
+
+@pytest.fixture
+def as_role(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    def become(role: str) -> None:
+        monkeypatch.setattr(session, "person", lambda: Person("Vi", role))
+
+    return become
+
+
+def pressable(app: AppTest, key: str) -> bool:
+    (found,) = [button for button in app.button if button.label == t(key)]
+    return not found.disabled
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_viewer_sees_every_page(services: Services, open_page: Callable[..., AppTest], as_role: Callable[[str], None], page: str) -> None:
+    add_run(services, "completed")
+    as_role(VIEWER)
+    app = open_page(page)
+    assert not app.exception
+    told = t("error.role_needed", role=TRAINER)
+    assert [error.value for error in app.error] == ([told] if page == "training" else [])
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_only_trainers_start_runs(open_page: Callable[..., AppTest], as_role: Callable[[str], None], role: str) -> None:
+    as_role(role)
+    assert pressable(open_page("home"), "home.demo_button") == (role != VIEWER)
+    assert pressable(open_page("training"), "training.start") == (role != VIEWER)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_only_admins_save_settings(open_page: Callable[..., AppTest], as_role: Callable[[str], None], role: str) -> None:
+    as_role(role)
+    app = open_page("settings")
+    assert pressable(app, "common.save") == (role == ADMIN)
+    assert (t("settings.admins_only") in [caption.value for caption in app.caption]) == (role != ADMIN)
+
+
+def test_a_press_that_is_not_allowed_is_refused_in_words(
+    services: Services, open_page: Callable[..., AppTest], as_role: Callable[[str], None]
+) -> None:
+    """The button was drawn while its presser was a trainer; meanwhile the code was taken back."""
+    as_role(TRAINER)
+    app = open_page("home")
+    (button,) = [button for button in app.button if button.label == t("home.demo_button")]
+    as_role(VIEWER)
+    button.click().run()
+    assert not app.exception
+    assert services.store.all()[0] == []
+
+
+def test_whoever_s_note_is_old_is_asked_to_enter_again(open_page: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "person", lambda: None)
+    app = open_page("home")
+    assert not app.exception
+    assert t("error.code_needed") in [error.value for error in app.error]
