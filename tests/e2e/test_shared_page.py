@@ -1,0 +1,48 @@
+"""A shared server in a browser: the code is asked for once, the page knows who came in, and leaving shuts the door again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.e2e.conftest import Server, Watched
+from tunesmith.access.codes import AccessFile
+from tunesmith.access.people import VIEWER
+from tunesmith.i18n.catalog import t
+
+OpenTab = Callable[..., Watched]
+
+
+@pytest.mark.timeout(120)
+def test_a_viewer_enters_looks_and_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_tab: OpenTab) -> None:
+    monkeypatch.setenv("TUNESMITH_LAN", "1")
+    monkeypatch.setenv("TUNESMITH_SECRETS_DIR", str(tmp_path / "secrets"))
+    server = Server(tmp_path / "data", tmp_path / "server.log")
+    server.start()
+    try:
+        tab = open_tab()
+        page = tab.page
+        page.goto(f"{server.address}/experiments")
+        page.get_by_label(t("login.name")).fill("山田 太郎")
+        page.get_by_label(t("login.code")).fill("not the code")
+        page.get_by_role("button", name=t("login.enter")).click()
+        expect(page.get_by_role("alert")).to_have_text(t("error.code_wrong"))
+        page.get_by_label(t("login.code")).fill(AccessFile(tmp_path / "secrets").open().codes[VIEWER])
+        tab.shoot("70-door")
+        page.get_by_role("button", name=t("login.enter")).click()
+        expect(page.get_by_role("heading", name=t("experiments.title"), exact=True)).to_be_visible(timeout=30_000)
+        expect(page.get_by_test_id("stSidebar").get_by_text(f"山田 太郎 · {t('role.viewer')}")).to_be_visible()
+        page.goto(server.address)
+        expect(page.get_by_role("button", name=t("home.demo_button"))).to_be_disabled(timeout=30_000)
+        tab.shoot("71-viewer-home")
+        page.get_by_role("link", name=t("login.leave")).click()
+        expect(page.get_by_label(t("login.code"))).to_be_visible()
+        page.goto(f"{server.address}/experiments")
+        expect(page.get_by_label(t("login.code"))).to_be_visible()
+        assert [line for line in tab.console_errors if not line.startswith("401 ")] == []
+        assert tab.foreign == []
+    finally:
+        server.stop()
