@@ -16,7 +16,7 @@ from tunesmith.ui.answers import draw_question
 from tunesmith.ui.arena_standings import draw_running, variant_names
 from tunesmith.ui.figures import show_count, show_number
 from tunesmith.ui.messages import show_error, toast
-from tunesmith.ui.session import services, t
+from tunesmith.ui.session import door, services, t
 from tunesmith.ui.training_form import dataset_title
 from tunesmith.ui.work_bar import work_bar
 
@@ -39,9 +39,12 @@ def draw_rounds(record: ArenaRecord) -> None:
 def _draw_top(record: ArenaRecord) -> tuple[str, list[str] | None]:
     """Draw who votes and where prompts come from; return the person, and the prompts to draw from (None: typed)."""
     left, middle, right = st.columns(3, vertical_alignment="bottom")
-    person = left.text_input(
+    entered = services().person.name if door().open_to_network else None  # who came in by a code votes under that name
+    person = entered or left.text_input(
         t("arena.person"), key="arena_person", max_chars=arena.LONGEST_PERSON, help=t("arena.person_help"), persist_state="session"
     )
+    if entered:
+        left.text_input(t("arena.person"), entered, disabled=True, help=t("arena.person_help"))
     sets = {each.id: each for each in prompt_sets.list_sets(services())}
     sources = ("typed", "data", "set") if sets else ("typed", "data")
     source = middle.segmented_control(

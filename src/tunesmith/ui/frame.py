@@ -50,7 +50,7 @@ def draw_sidebar() -> None:
             st.rerun()
         if door().open_to_network and (who := person()):
             st.caption(f":material/person: {who.name} · {t(f'role.{who.role}')}", help=t(f"role.may_{who.role}"))
-            st.html(f'<a href="{LOGOUT}" target="_self" style="font-size:.85rem">{t("login.leave")}</a>')
+            st.html(f'<a href="{LOGOUT}" target="_self" style="font-size:.85rem;color:inherit;opacity:.75">{t("login.leave")}</a>')
         st.caption(f"Tunesmith {__version__}")
         apply_theme(services().settings.theme, [name for pages in PAGES.values() for name, _ in pages])
 
