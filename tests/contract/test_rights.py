@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.idle_services import idle_services
 from tunesmith.access.people import ADMIN, ROLES, TRAINER, VIEWER, Person
 from tunesmith.errors import UserError
-from tunesmith.services import context, rights, system, training
+from tunesmith.services import rights, system, training
 from tunesmith.services.context import Services
 from tunesmith.services.home import demo_config
 
@@ -79,11 +80,8 @@ MARKED = [(module, name, role) for module, name, role in functions() if role]
 @pytest.fixture
 def services(data_dir: Path) -> Iterator[Services]:
     del data_dir
-    opened = context.build_services()
-    opened.supervisor._closed = True  # no thread: nothing is launched behind this test
-    opened.supervisor.wake()
-    yield opened
-    opened.close()
+    with idle_services() as opened:
+        yield opened
 
 
 def test_what_is_not_marked_is_known_to_be_open_to_all() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.e2e.conftest import Server, Watched
-from tunesmith.access.codes import AccessFile
+from tests.e2e.conftest import Watched
+from tests.shared_server import shared_server
 from tunesmith.access.people import VIEWER
 from tunesmith.i18n.catalog import t
 
@@ -17,12 +17,8 @@ OpenTab = Callable[..., Watched]
 
 
 @pytest.mark.timeout(120)
-def test_a_viewer_enters_looks_and_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_tab: OpenTab) -> None:
-    monkeypatch.setenv("TUNESMITH_LAN", "1")
-    monkeypatch.setenv("TUNESMITH_SECRETS_DIR", str(tmp_path / "secrets"))
-    server = Server(tmp_path / "data", tmp_path / "server.log")
-    server.start()
-    try:
+def test_a_viewer_enters_looks_and_leaves(tmp_path: Path, open_tab: OpenTab) -> None:
+    with shared_server(tmp_path) as (server, file):
         tab = open_tab()
         page = tab.page
         page.goto(f"{server.address}/experiments")
@@ -30,7 +26,7 @@ def test_a_viewer_enters_looks_and_leaves(tmp_path: Path, monkeypatch: pytest.Mo
         page.get_by_label(t("login.code")).fill("not the code")
         page.get_by_role("button", name=t("login.enter")).click()
         expect(page.get_by_role("alert")).to_have_text(t("error.code_wrong"))
-        page.get_by_label(t("login.code")).fill(AccessFile(tmp_path / "secrets").open().codes[VIEWER])
+        page.get_by_label(t("login.code")).fill(file.open().codes[VIEWER])
         tab.shoot("70-door")
         page.get_by_role("button", name=t("login.enter")).click()
         expect(page.get_by_role("heading", name=t("experiments.title"), exact=True)).to_be_visible(timeout=30_000)
@@ -44,5 +40,3 @@ def test_a_viewer_enters_looks_and_leaves(tmp_path: Path, monkeypatch: pytest.Mo
         expect(page.get_by_label(t("login.code"))).to_be_visible()
         assert [line for line in tab.console_errors if not line.startswith("401 ")] == []
         assert tab.foreign == []
-    finally:
-        server.stop()

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from tests.idle_services import idle_services
 from tunesmith.errors import UserError
 from tunesmith.jobs.job import JobFolders
-from tunesmith.services import adapters, context, dataset_versions, exports, run_imports
+from tunesmith.services import adapters, dataset_versions, exports, run_imports
 from tunesmith.services.context import Services
 from tunesmith.services.datasets import open_store
 from tunesmith.store.adapters import AdapterStore
@@ -52,11 +53,8 @@ def payloads() -> list[str]:
 @pytest.fixture
 def services(data_dir: Path) -> Iterator[Services]:
     del data_dir
-    opened = context.build_services()
-    opened.supervisor._closed = True  # no thread: nothing is launched behind this test
-    opened.supervisor.wake()
-    yield opened
-    opened.close()
+    with idle_services() as opened:
+        yield opened
 
 
 def doors(s: Services) -> dict[str, Callable[[str], Any]]:

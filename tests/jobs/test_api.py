@@ -12,6 +12,7 @@ import yaml
 
 from tests.e2e.conftest import Server
 from tests.jobs.test_door import ask
+from tests.shared_server import shared_server
 from tunesmith.access.codes import AccessFile
 from tunesmith.access.people import ROLES, TRAINER, VIEWER, Person
 from tunesmith.api import ENDPOINTS, ROUTES, describe_api
@@ -30,14 +31,8 @@ Api = Callable[..., tuple[int, Any]]
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, AccessFile]]:
-    folder = tmp_path_factory.mktemp("api")
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("TUNESMITH_LAN", "1")
-        environment.setenv("TUNESMITH_SECRETS_DIR", str(folder / "secrets"))
-        server = Server(folder / "data", folder / "server.log")
-        server.start()
-    yield server, AccessFile(folder / "secrets")
-    server.stop()
+    with shared_server(tmp_path_factory.mktemp("api")) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from tests.e2e.conftest import Server
+from tests.shared_server import shared_server
 from tunesmith.access.codes import AccessFile
 from tunesmith.access.gate import Door
 from tunesmith.access.people import TRAINER, Person
@@ -33,15 +34,8 @@ CLOSED = (
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, AccessFile]]:
-    """A server that is open to the network, as `tunesmith serve --lan` starts it, though this test stays on this computer."""
-    folder = tmp_path_factory.mktemp("shared")
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("TUNESMITH_LAN", "1")
-        environment.setenv("TUNESMITH_SECRETS_DIR", str(folder / "secrets"))
-        server = Server(folder / "data", folder / "server.log")
-        server.start()
-    yield server, AccessFile(folder / "secrets")
-    server.stop()
+    with shared_server(tmp_path_factory.mktemp("shared")) as opened:
+        yield opened
 
 
 def ask(port: int, method: str, path: str, headers: dict[str, str], body: bytes | None = None) -> tuple[int, dict[str, str], bytes]:
