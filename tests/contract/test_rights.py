@@ -13,7 +13,7 @@ import pytest
 from tests.idle_services import idle_services
 from tunesmith.access.people import ADMIN, ROLES, TRAINER, VIEWER, Person
 from tunesmith.errors import UserError
-from tunesmith.services import rights, system, training
+from tunesmith.services import adapters, benchmarks, datasets, rights, system, training
 from tunesmith.services.context import Services
 from tunesmith.services.home import demo_config
 
@@ -112,6 +112,23 @@ def test_what_was_done_is_noted_once_with_who_did_it(services: Services) -> None
     (line,) = rights.audit(services)
     assert (line["person"], line["role"], line["action"]) == ("Ada", TRAINER, "training.start")
     assert services.store.get(run).owner == "Ada"
+
+
+def test_paths_of_the_computer_are_an_admin_s(services: Services, tmp_path: Path) -> None:
+    rows = tmp_path / "private.jsonl"
+    rows.write_text('{"text": "private"}\n')
+    tom, ada = services.of(Person("Tom", TRAINER)), services.of(Person("Ada", ADMIN))
+    for ask in (
+        lambda: datasets.find_dataset(tom, str(rows)), lambda: datasets.find_dataset(tom, str(tmp_path / "not there")),
+        lambda: adapters.start_import(tom, tmp_path, "mine", "demo"), lambda: benchmarks.find_tasks(tom, [str(tmp_path)]),
+        lambda: benchmarks.find_tasks(tom, [str(tmp_path / "task.yaml")]),
+        lambda: training.start(tom, replace(demo_config(), data=str(rows))),
+    ):  # fmt: skip
+        with pytest.raises(UserError) as error:
+            ask()
+        assert error.value.code == "path_for_admins"
+    assert datasets.find_dataset(ada, str(rows)).path == rows
+    assert datasets.find_dataset(tom, "company_facts").shipped
 
 
 def test_viewers_see_what_they_may(services: Services) -> None:

@@ -188,8 +188,9 @@ def keep_upload(s: Services, content: bytes | memoryview, name: str) -> Path:
 def start_import(s: Services, source: Path, name: str, model_id: str, uploaded: bool = False) -> str:
     """Start to bring an adapter (a folder or a zip file, mlx-lm's or PEFT's) of a base; return the job's id.
 
-    Raises UserError `file_missing`, `name_empty`, `model_…`.
+    Raises UserError `path_for_admins`, `file_missing`, `name_empty`, `model_…`.
     """
+    s.require_path(source)
     if not source.exists():
         raise UserError("file_missing", file=str(source))
     if not name.strip():

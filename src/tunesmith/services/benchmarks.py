@@ -129,7 +129,10 @@ def find_tasks(s: Services, tasks: Sequence[str]) -> tuple[list[Path], list[str]
         path = Path(task).expanduser()
         if task in known:
             files.append(known[task])
-        elif path.is_dir():
+            continue
+        if "/" in task or path.suffix == ".yaml" or path.is_dir():
+            s.require_path(path)
+        if path.is_dir():
             files += sorted(path.resolve().glob("*.yaml"))
         elif "/" in task or path.suffix == ".yaml":
             files.append(path.resolve())

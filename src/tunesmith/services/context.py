@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from tunesmith.access.people import TRAINER, Person, owner_of_this_computer
+from tunesmith.access.people import ADMIN, TRAINER, Person, owner_of_this_computer
 from tunesmith.errors import UserError
 from tunesmith.inference.client import HostClient
 from tunesmith.jobs.queue import is_quiet, parse_quiet_hours
@@ -78,6 +78,14 @@ class Services:
         """Refuse a change while another server is in charge. Raises UserError `server_read_only`."""
         if not self.supervisor.in_charge:
             raise UserError("server_read_only", folder=str(self.data_dir))
+
+    def require_path(self, path: Path) -> None:
+        """Refuse a path of this computer to whoever is no admin; what lies in the data folder is for all.
+
+        Raises UserError `path_for_admins`.
+        """
+        if not self.person.may(ADMIN) and not path.resolve().is_relative_to(self.data_dir.resolve()):
+            raise UserError("path_for_admins", role=ADMIN)
 
     def close(self) -> None:
         """Give everything back; running workers train on."""

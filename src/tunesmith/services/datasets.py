@@ -119,7 +119,7 @@ def _own(store: DatasetStore, folder: Path, number: int) -> DatasetInfo:
 def find_dataset(s: Services, dataset_id: str) -> DatasetInfo:
     """Return a data set by its id (`name`, or `name@2` for a version), or by the path of a file or folder (command line).
 
-    Raises UserError `dataset_missing`, `dataset_unknown`, `dataset_version_unknown`.
+    Raises UserError `dataset_missing`, `dataset_unknown`, `dataset_version_unknown`, `path_for_admins`.
     """
     if not dataset_id:
         raise UserError("dataset_missing")
@@ -130,6 +130,8 @@ def find_dataset(s: Services, dataset_id: str) -> DatasetInfo:
         if info.id == name:
             return info if info.shipped or not number else _own(store, store.root / name, number)
     path = Path(dataset_id).expanduser()
+    if path.is_absolute():
+        s.require_path(path)
     if path.is_absolute() and path.exists():
         return DatasetInfo(path.stem, path, False, {})
     raise UserError("dataset_unknown", dataset=dataset_id)
