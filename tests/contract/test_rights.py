@@ -51,12 +51,12 @@ OPEN_TO_ALL = {
     "run_metrics": "metrics_csv",
     "run_packages": "size_of pack_small pack_into packed_file",
     "run_settings": "settings_of compare_settings",
-    "runs": "snapshot events log_tail config_yaml series_bytes",
+    "runs": "snapshot events log_tail config_yaml read_config series_bytes",
     "serving": "list_servers find",
     "sweep_results": "metrics_to_compare sweep_result",
     "synthesis": "list_generations find_generation",
     "system": "status",
-    "training": "default_config preview",
+    "training": "default_config preview require_own_computer",
     "variants": "list_variants checkpoints_of find_variant base_of",
     "xray": "xray_row",
 }
@@ -128,6 +128,9 @@ def test_paths_of_the_computer_are_an_admin_s(services: Services, tmp_path: Path
             ask()
         assert error.value.code == "path_for_admins"
     assert datasets.find_dataset(ada, str(rows)).path == rows
+    for act in (training.start, training.submit):
+        with pytest.raises(UserError, match="role_needed"):
+            act(tom, replace(demo_config(), hostfile=str(tmp_path / "hosts.json")))
     assert datasets.find_dataset(tom, "company_facts").shipped
 
 

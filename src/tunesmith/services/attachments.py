@@ -39,9 +39,15 @@ def attachments(s: Services, config: TrainConfig) -> dict[str, Path]:
 
 
 def find_adapter(s: Services, name: str) -> Path:
-    """Return an adapter by its id (a run's by the run's), or the adapter folder at a path. Raises UserError `adapter_missing`."""
+    """Return an adapter by its id (a run's by the run's), or the adapter folder at a path.
+
+    Raises UserError `adapter_missing`, `path_for_admins`.
+    """
+    if "/" not in name:
+        return adapters.find_adapter(s, name).path
     path = Path(name).expanduser()
-    return path if "/" in name and (path / "adapter_config.json").is_file() else adapters.find_adapter(s, name).path
+    s.require_path(path)
+    return path if (path / "adapter_config.json").is_file() else adapters.find_adapter(s, name).path
 
 
 def find_reward_file(s: Services, name: str) -> Path:

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from tunesmith.access.people import TRAINER
+from tunesmith.access.people import ADMIN, TRAINER
 from tunesmith.errors import UserError
 from tunesmith.jobs.queue import waiting_line
 from tunesmith.services.context import Services
@@ -77,7 +77,7 @@ def snapshot(s: Services, run_id: str) -> RunSnapshot:
     experiment = s.store.get(run_id)
     folder = s.store.folder(run_id)
     series = s.series(run_id)
-    config = from_mapping(TrainConfig, parse_yaml(folder.config.read_text(encoding="utf-8"), folder.config.name))
+    config = read_config(s, run_id)
     latest = series.latest
     step = int(latest.get("step", 0))
     steps = int(latest.get("steps_planned") or config.iters)
@@ -150,6 +150,12 @@ def config_yaml(s: Services, run_id: str) -> str:
     return s.store.folder(run_id).config.read_text(encoding="utf-8")
 
 
+def read_config(s: Services, run_id: str) -> TrainConfig:
+    """Return the run's settings. Raises UserError `run_unknown`, `yaml_unreadable`, `setting_…`."""
+    file = s.store.folder(run_id).config
+    return from_mapping(TrainConfig, parse_yaml(file.read_text(encoding="utf-8"), file.name))
+
+
 @needs(TRAINER)
 def stop(s: Services, run_id: str) -> None:
     """Ask a run to stop; it saves what it has learned at its next step. Raises UserError `run_not_active`."""
@@ -176,6 +182,8 @@ def resume(s: Services, run_id: str) -> None:
     """
     if not _is_resumable(s.store.get(run_id), s.store.folder(run_id)):
         raise UserError("run_not_resumable", run=run_id)
+    if read_config(s, run_id).hostfile and not s.person.may(ADMIN):
+        raise UserError("role_needed", role=ADMIN)
     s.store.folder(run_id).request("resume")
     s.supervisor.wake()
 

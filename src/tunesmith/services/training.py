@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from tunesmith.access.people import TRAINER
+from tunesmith.access.people import ADMIN, TRAINER
 from tunesmith.data.batching import attention_width, pass_tokens
 from tunesmith.data.formats import KINDS, POLICY, SFT
 from tunesmith.errors import UserError
@@ -102,8 +102,8 @@ def _find_problems(s: Services, config: TrainConfig) -> list[UserError]:
         problems.append(UserError("disk_nearly_full", folder=str(s.data_dir), free_bytes=free, needed_bytes=MINIMUM_FREE_BYTES))
     checks = (
         lambda: check_values(config), lambda: find_model(s, config.model), lambda: find_dataset(s, config.data),
-        lambda: _check_together(config), lambda: check_method(config), lambda: attachments(s, config), lambda: _check_rows(s, config),
-        lambda: _check_layers(config, find_model(s, config.model)),
+        lambda: require_own_computer(s, config), lambda: _check_together(config), lambda: check_method(config),
+        lambda: attachments(s, config), lambda: _check_rows(s, config), lambda: _check_layers(config, find_model(s, config.model)),
     )  # fmt: skip
     for check in checks:
         try:
@@ -111,6 +111,12 @@ def _find_problems(s: Services, config: TrainConfig) -> list[UserError]:
         except UserError as error:
             problems.append(error)
     return list({str(problem): problem for problem in problems}.values())
+
+
+def require_own_computer(s: Services, config: TrainConfig) -> None:
+    """Refuse a run on other computers, which are entered by this account's keys, to whoever is no admin. Raises UserError `role_needed`."""
+    if config.hostfile and not s.person.may(ADMIN):
+        raise UserError("role_needed", role=ADMIN)
 
 
 def _check_together(config: TrainConfig) -> None:
@@ -271,6 +277,7 @@ def submit(s: Services, config: TrainConfig, group: str = "", continued_from: st
 
     `kept` are the files that it takes along in place of today's: those of a run that is done again.
     """
+    require_own_computer(s, config)
     model, data = find_model(s, config.model), find_dataset(s, config.data)
     config = dataclasses.replace(config, data=config.data if data.pinned_id == data.id else data.pinned_id)  # versions never change
     experiment = s.store.create(
