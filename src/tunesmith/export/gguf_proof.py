@@ -109,7 +109,7 @@ def ask_engine(path: Path, tokenizer: Any, prompts: Sequence[Sequence[int]], lib
             found = ask_llama_cpp(folder, request)
         except UserError as error:  # the file may be at fault as well as the engine
             return EngineAnswers(missing="engine_failed", reason=str(error.facts["reason"]))
-        rows = np.split(np.load(logits), np.cumsum([len(prompt) for prompt in prompts])[:-1])
+        rows = np.split(np.load(logits), np.cumsum([len(prompt) for prompt in prompts])[:-1])  # noqa: TID251 ours
     alike = {text: ids == list(tokenizer.encode(text)) for text, ids in zip(texts, found["texts"], strict=True)}
     ends = set(end_ids(tokenizer)) <= set(found["ends"])
     return EngineAnswers(f"llama.cpp {found['version']}".strip(), found["answers"], rows, alike, ends)

@@ -56,7 +56,7 @@ def load(path: str) -> dict[str, Callable[..., Any]]:
     module = ModuleType(_MODULE)
     module.__file__ = path
     sys.modules[_MODULE] = module  # dataclasses look their module up
-    exec(compile(Path(path).read_bytes(), path, "exec", dont_inherit=True), vars(module))  # never an older compiled one
+    exec(compile(Path(path).read_bytes(), path, "exec", dont_inherit=True), vars(module))  # never an older compiled one # noqa: S102 that is its purpose
     return {
         name: value
         for name, value in vars(module).items()
