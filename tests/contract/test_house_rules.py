@@ -81,3 +81,17 @@ def test_pages_never_import_the_engine(data_dir: Path) -> None:
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200, check=False)
     assert result.returncode == 0, result.stderr[-3000:]
     assert result.stdout.strip().splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "src/tunesmith/store").glob("*.py")), ids=lambda path: path.stem)
+def test_the_store_writes_no_file_in_place(path: Path) -> None:
+    """A kill in the middle would leave half of it: `files.py` writes beside and renames, or appends whole lines."""
+    in_place = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        modes = [arg.value for arg in [*node.args, *(k.value for k in node.keywords)] if isinstance(arg, ast.Constant)]
+        if name in {"write_text", "write_bytes"} or (name == "open" and any(isinstance(m, str) and set(m) & set("wax+") for m in modes)):
+            in_place.append(f"{path.name}:{node.lineno}")
+    assert in_place == []
