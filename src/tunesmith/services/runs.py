@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tunesmith.access.people import ADMIN, TRAINER
@@ -153,6 +155,13 @@ def config_yaml(s: Services, run_id: str) -> str:
 def read_config(s: Services, run_id: str) -> TrainConfig:
     """Return the run's settings. Raises UserError `run_unknown`, `yaml_unreadable`, `setting_…`."""
     file = s.store.folder(run_id).config
+    state = file.stat()
+    return _parse_config(file, state.st_mtime_ns, state.st_size)
+
+
+@functools.lru_cache(maxsize=256)
+def _parse_config(file: Path, changed_ns: int, size_bytes: int) -> TrainConfig:
+    del changed_ns, size_bytes  # parts of the key: pages ask for a run's settings several times a second
     return from_mapping(TrainConfig, parse_yaml(file.read_text(encoding="utf-8"), file.name))
 
 
