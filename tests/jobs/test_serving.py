@@ -343,6 +343,27 @@ def test_a_server_that_starts_can_be_stopped_and_one_that_is_killed_is_told_apar
     assert (found.status, found.error and found.error.code) == ("failed", "serving_died")
 
 
+def test_a_stop_in_the_middle_of_an_import_is_no_failure(tmp_path: Path) -> None:
+    """Libraries catch what is raised while they are imported: a stop that was an exception ended there as another error, or not at all."""
+    code = (
+        "import pathlib, sys, time\n"
+        "from tunesmith.jobs.serving_worker import end_when_asked\n"
+        "end_when_asked(pathlib.Path(sys.argv[1]))\n"
+        "print('ready', flush=True)\n"
+        "for _ in range(600):\n"
+        "    try:\n"
+        "        time.sleep(0.1)\n"
+        "    except BaseException:\n"
+        "        pass\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as importing:
+        assert importing.stdout
+        assert importing.stdout.readline() == b"ready\n"
+        importing.terminate()
+        assert importing.wait(10) == 0
+    assert orjson.loads((tmp_path / "end.json").read_bytes()) == {"status": "stopped"}
+
+
 def test_the_command_serves_too(scene: Scene) -> None:
     command = [sys.executable, "-m", "tunesmith.export.serve", "--model", str(scene.tuned.model_path)]
     refused = subprocess.run([*command, "--key-variable", "NOT_SET"], capture_output=True, timeout=60, check=False)

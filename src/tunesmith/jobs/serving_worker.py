@@ -8,20 +8,27 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tunesmith.jobs.job import REQUEST
-from tunesmith.jobs.job_worker import Cancelled, run_to_end
+from tunesmith.jobs.job import END, REQUEST
+from tunesmith.jobs.job_worker import run_to_end
 from tunesmith.jobs.serving import KEY_VARIABLE, SERVER
 from tunesmith.store.files import read_json, write_json
 
 
-def _end(*_: object) -> None:
-    raise Cancelled
+def end_when_asked(folder: Path) -> None:
+    """End the process at SIGTERM. At once: an exception raised in the middle of an import is swallowed, or becomes another."""
+
+    def end(*_: object) -> None:
+        if not (folder / END).exists():
+            write_json(folder / END, {"status": "stopped"})
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def main() -> int:
     """Serve what the folder's request says until SIGTERM."""
     folder = Path(sys.argv[1])
-    signal.signal(signal.SIGTERM, _end)
+    end_when_asked(folder)
 
     def tell(address: str) -> None:
         write_json(folder / SERVER, {"pid": os.getpid(), "nonce": sys.argv[1], "address": address})
