@@ -1,9 +1,10 @@
-# make run: open the app (LAN=1: to the network too).  make test: everything that CI runs.  A virtual environment is made at the first call.
+# make run: open the app (LAN=1: to the network too; ENGINE=cuda: on Linux with an NVIDIA GPU).  make test: everything that CI runs.  A virtual environment is made at the first call.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PORT ?=
 LAN ?=
+ENGINE ?= cpu
 BENCH ?= demo
 SIDE_BY_SIDE := tests/unit tests/contract tests/parity tests/fuzz tests/ui tests/mlx tests/jobs
 ONE_BY_ONE := tests/e2e  # a server, a browser and a run take both cores themselves
@@ -13,7 +14,7 @@ ONE_BY_ONE := tests/e2e  # a server, a browser and a run take both cores themsel
 $(VENV)/.run: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Tunesmith needs Python 3.11 or newer; try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[$(ENGINE)]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run
@@ -28,6 +29,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Containerfile
 
 test: check llama-engine
 	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not slow" $(SIDE_BY_SIDE)

@@ -12,7 +12,7 @@ import segno
 import typer
 
 from tunesmith.access.codes import AccessCodes, AccessFile
-from tunesmith.access.opening import VARIABLE
+from tunesmith.access.opening import NAMES_VARIABLE, VARIABLE, names_at_start
 from tunesmith.access.people import ROLES, TRAINER, VIEWER, Person, clean_name
 from tunesmith.cli_output import Json, report
 from tunesmith.errors import UserError
@@ -37,14 +37,16 @@ def _require_free_port(host: str, port: int) -> None:
 def serve(
     port: Annotated[int | None, typer.Option(help="The port; the settings' one by default.")] = None,
     lan: Annotated[bool, typer.Option("--lan", help="Open the door to the network; a code is asked for.")] = False,
+    name: Annotated[list[str] | None, typer.Option(help="A name or address by which browsers call this computer; may be repeated.")] = None,
 ) -> None:
     """Open the app in a browser tab on this computer, with --lan for others in the network too."""
     chosen = port or context.load_settings().port
     host = EVERYWHERE if lan else LOOPBACK
     _require_free_port(host, chosen)
-    environment = {**os.environ, VARIABLE: "1" if lan else "0"}
+    names = [*(name or []), *names_at_start()]
+    environment = {**os.environ, VARIABLE: "1" if lan else "0", NAMES_VARIABLE: ",".join(names)}
     if lan:
-        address = f"http://{lan_address()}:{chosen}"
+        address = f"http://{names[0] if names else lan_address()}:{chosen}"
         typer.echo(_describe_door(address, AccessFile().open()))
     else:
         typer.echo(t("cli.serving", "en", address=f"http://{LOOPBACK}:{chosen}"))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import sys
 
+from tunesmith.errors import UserError
 from tunesmith.system.device import device_name
 
 OPENBLAS = "libopenblas.so.0"
+OPEN_FILES = (2048, 4096)  # what mlx_lm sets as soft and hard limit when it is imported
 
 
 def load_openblas() -> str:
@@ -24,8 +27,15 @@ def load_openblas() -> str:
 
 
 def prepare_engine() -> str:
-    """Load the BLAS and switch `mx.compile` off on a CPU, where it runs a C++ compiler per shape; return the BLAS's name."""
+    """Load the BLAS and switch `mx.compile` off on a CPU, where it runs a C++ compiler per shape; return the BLAS's name.
+
+    Raises UserError `open_files_limited` where the import of mlx_lm would end in an exception that names nothing.
+    """
     blas = load_openblas()
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, OPEN_FILES)
+    except (ValueError, OSError) as error:
+        raise UserError("open_files_limited", limit=resource.getrlimit(resource.RLIMIT_NOFILE)[1], needed=OPEN_FILES[1]) from error
     if device_name() == "cpu":
         os.environ["MLX_DISABLE_COMPILE"] = "1"
     return blas
