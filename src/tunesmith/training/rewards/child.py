@@ -56,7 +56,8 @@ def load(path: str) -> dict[str, Callable[..., Any]]:
     module = ModuleType(_MODULE)
     module.__file__ = path
     sys.modules[_MODULE] = module  # dataclasses look their module up
-    exec(compile(Path(path).read_bytes(), path, "exec", dont_inherit=True), vars(module))  # never an older compiled one # noqa: S102 that is its purpose
+    code = compile(Path(path).read_bytes(), path, "exec", dont_inherit=True)  # never an older compiled one
+    exec(code, vars(module))  # noqa: S102 # nosec B102 - that is its purpose
     return {
         name: value
         for name, value in vars(module).items()
