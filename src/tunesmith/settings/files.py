@@ -114,7 +114,7 @@ def parse_yaml(text: str, source: str) -> dict[str, Any]:
     """Return the mapping in a YAML text. Raises UserError `yaml_unreadable` with the line."""
     try:
         loader = _FAST if len(text) <= _FAST_CHARACTERS else yaml.SafeLoader
-        values = yaml.load(text, Loader=loader)  # noqa: S506 # nosec B506 - both are safe loaders
+        values = yaml.load(text, Loader=loader)  # both are safe loaders # noqa: S506 # nosec B506
     except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         raise UserError("yaml_unreadable", file=source, line=mark.line + 1 if mark else 0) from error

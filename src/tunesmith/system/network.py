@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 
-LOOPBACK, EVERYWHERE = "127.0.0.1", "0.0.0.0"  # noqa: S104 # nosec B104 - by wish
+LOOPBACK, EVERYWHERE = "127.0.0.1", "0.0.0.0"  # by wish # noqa: S104 # nosec B104
 
 
 def lan_address() -> str:

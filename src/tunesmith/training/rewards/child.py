@@ -57,7 +57,7 @@ def load(path: str) -> dict[str, Callable[..., Any]]:
     module.__file__ = path
     sys.modules[_MODULE] = module  # dataclasses look their module up
     code = compile(Path(path).read_bytes(), path, "exec", dont_inherit=True)  # never an older compiled one
-    exec(code, vars(module))  # noqa: S102 # nosec B102 - that is its purpose
+    exec(code, vars(module))  # that is its purpose # noqa: S102 # nosec B102
     return {
         name: value
         for name, value in vars(module).items()
