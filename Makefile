@@ -6,10 +6,10 @@ PORT ?=
 LAN ?=
 ENGINE ?= cpu
 BENCH ?= demo
-SIDE_BY_SIDE := tests/unit tests/contract tests/parity tests/fuzz tests/ui tests/mlx tests/jobs
+SIDE_BY_SIDE := tests/unit tests/contract tests/parity tests/fuzz tests/faults tests/ui tests/mlx tests/jobs
 ONE_BY_ONE := tests/e2e  # a server, a browser and a run take both cores themselves
 
-.PHONY: run test test-all check llama-engine bench demo-model clean
+.PHONY: run test test-all check audit llama-engine bench demo-model clean
 
 $(VENV)/.run: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Tunesmith needs Python 3.11 or newer; try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
@@ -42,6 +42,10 @@ test-all: check llama-engine
 
 llama-engine:  # llama.cpp for the tests of GGUF files, which are skipped without it
 	@if command -v npm >/dev/null; then .ci/llama-engine; fi
+
+audit: $(VENV)/.dev  # known holes of the installed packages: asks PyPI, and fails where it cannot
+	$(BIN)/pip freeze --exclude-editable > $(VENV)/.packages
+	$(BIN)/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r $(VENV)/.packages
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.$(BENCH)

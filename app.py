@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib
 import logging
 from collections.abc import AsyncIterator
@@ -13,13 +12,17 @@ from starlette.middleware import Middleware
 
 from tunesmith import api
 from tunesmith.access.gate import Gate
+from tunesmith.services import computer
 from tunesmith.services.context import open_services
 from tunesmith.ui.frame import MAIN_SCRIPT
 from tunesmith.ui.login_page import LoginPage, refuse
+from tunesmith.ui.many_sessions import serve_many
 from tunesmith.ui.messages import LOG_NAME
+from tunesmith.ui.open_tabs import OpenTabs
 from tunesmith.ui.routes import ROUTES
 from tunesmith.ui.security import SecurityHeaders
 from tunesmith.ui.session import door
+from tunesmith.ui.sign_in_page import SignInPage
 
 
 @asynccontextmanager
@@ -27,20 +30,21 @@ async def lifespan(app: st.App) -> AsyncIterator[None]:
     """Supervise from the start, whether or not a page is open; leave running trainings running at the end."""
     del app
     services = open_services()
+    computer.watch()
     handler = logging.FileHandler(services.data_dir / LOG_NAME)
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
     logging.getLogger("tunesmith").addHandler(handler)
     for heavy in ("pandas", "plotly.graph_objects"):
         importlib.import_module(heavy)
-    gc.collect()
-    gc.freeze()  # Streamlit collects after every rerun: 40-60 ms become 2-8 ms
-    yield
+    async with serve_many():
+        yield
     services.close()
 
 
+login = LoginPage(door())
 app = st.App(
     MAIN_SCRIPT,
-    routes=[*LoginPage(door()).routes, *ROUTES, *api.ROUTES],
-    middleware=[Middleware(SecurityHeaders, names=door().names), Middleware(Gate, door=door(), refuse=refuse)],
+    routes=[*login.routes, *SignInPage(door(), login.attempts).routes, *ROUTES, *api.ROUTES],
+    middleware=[Middleware(SecurityHeaders, names=door().names), Middleware(Gate, door=door(), refuse=refuse), Middleware(OpenTabs)],
     lifespan=lifespan,
 )

@@ -1,8 +1,8 @@
-"""Many eyes on one run: websocket sessions on its page and pollers of its curves, each once a second, against a server on one core.
+"""Many eyes on one run: tabs on its page and curves alone, as often as the server lets them ask, against a server on one core.
 
-Sessions speak Streamlit's own protocol, as browsers do: they run the page and its parts that renew themselves, and keep what was cached.
-The run is real. Afterwards: what 20 viewers take from it, as CPU time of a step beside them against alone.
-`make bench BENCH=viewers`; PAGES, POLLERS and SECONDS may be set.
+The run is real, and so are the tabs' questions (benchmarks/watching.py): the page by websocket, figures and curves each second, and what an
+event or the end of the run has each tab draw anew. Before that: what 20 tabs take from the run, as CPU time of a step beside them.
+`make bench BENCH=viewers`; PAGES, POLLERS, SECONDS and TURNS may be set.
 """
 
 from __future__ import annotations
@@ -10,167 +10,93 @@ from __future__ import annotations
 import asyncio
 import os
 import statistics
-import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
-import requests
-import websockets
-from streamlit.proto.BackMsg_pb2 import BackMsg
-from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from benchmarks.reporting import publish
+from benchmarks.watching import Connection, Curve, Tab, Times
 from tests.e2e.conftest import Server
 from tunesmith.services import context, runs, training
 from tunesmith.store.files import LineTail
 from tunesmith.training.config import TrainConfig
 
-PAGES, POLLERS, SECONDS = (int(os.environ.get(name, default)) for name, default in (("PAGES", 50), ("POLLERS", 100), ("SECONDS", 20)))
-WARM_SECONDS, PERIOD_SECONDS, AT_ONCE = 3.0, 1.0, 10
-STEPS_MEASURED = 150
+PAGES, POLLERS, SECONDS, TURNS = (
+    int(os.environ.get(name, default)) for name, default in (("PAGES", 50), ("POLLERS", 100), ("SECONDS", 20), ("TURNS", 10))
+)
+WARM_SECONDS, AT_ONCE, BESIDE = 3.0, 10, 20
+FIRST, LAST = -15, 19  # niceness
+STEPS_MEASURED, STEPS_BETWEEN_EVENTS = 80, 200
 
 
-@dataclass
-class Session:
-    """One browser tab on a run's page."""
-
-    port: int
-    query: str
-    parts: dict[str, float] = field(default_factory=dict)
-    known: dict[str, None] = field(default_factory=dict)
-    drawn: int = 0
-    broken: int = 0
-    page_hash: str = ""
-    socket: Any = None
-
-    async def open(self) -> None:
-        """Connect and draw the whole page."""
-        address = f"127.0.0.1:{self.port}"
-        self.socket = await websockets.connect(
-            f"ws://{address}/_stcore/stream", subprotocols=["streamlit"], origin=f"http://{address}", max_size=None, ping_interval=None,
-            open_timeout=60, close_timeout=1,
-        )  # type: ignore[call-overload]  # fmt: skip
-        await self._ask("")
-        await self._wait()
-
-    async def renew(self) -> None:
-        """Draw the parts that renew themselves."""
-        for part in list(self.parts):
-            await self._ask(part)
-            await self._wait()
-
-    async def _ask(self, part: str) -> None:
-        message = BackMsg()
-        wanted = message.rerun_script
-        wanted.query_string, wanted.page_script_hash, wanted.page_name = self.query, self.page_hash, "training"
-        if part:
-            wanted.fragment_id, wanted.is_auto_rerun = part, True
-        wanted.cached_message_hashes.extend(self.known)
-        await self.socket.send(message.SerializeToString())
-
-    async def _wait(self) -> None:
-        while True:
-            message = ForwardMsg.FromString(await asyncio.wait_for(self.socket.recv(), 120))
-            kind = message.WhichOneof("type")
-            if kind == "delta":
-                self._note(message)
-            elif kind == "ref_hash":
-                self.drawn += 1
-            elif kind == "new_session":
-                self.page_hash = message.new_session.page_script_hash
-            elif kind == "auto_rerun":
-                self.parts[message.auto_rerun.fragment_id] = message.auto_rerun.interval
-            elif kind == "script_finished" and message.script_finished in {0, 3}:
-                return
-
-    def _note(self, message: Any) -> None:
-        self.drawn += 1
-        if message.metadata.cacheable:
-            self.known[message.hash] = None
-            while len(self.known) > 8:
-                self.known.pop(next(iter(self.known)))
-        if message.delta.WhichOneof("type") == "new_element":
-            self.broken += message.delta.new_element.WhichOneof("type") == "exception"
+async def open_tabs(port: int, run: str, count: int) -> list[Tab]:
+    """Open so many tabs, a few at once."""
+    tabs = [Tab(port, run, f"tab{number}") for number in range(count)]
+    for place in range(0, count, AT_ONCE):
+        await asyncio.gather(*(tab.open() for tab in tabs[place : place + AT_ONCE]))
+    return tabs
 
 
-@dataclass
-class Poller:
-    """One curve that asks for what is new."""
-
-    port: int
-    run: str
-    revision: int = -1
-    answers: int = 0
-
-    async def renew(self) -> None:
-        """Ask once over a connection of its own, as raw as a browser's kept one."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        path = f"/live/runs/{self.run}?since={self.revision}"
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nConnection: close\r\n\r\n".encode())
-        answer = await reader.read()
-        writer.close()
-        status = int(answer.split(b" ", 2)[1])
-        if status not in {200, 204}:
-            raise RuntimeError(f"a curve was answered with {status}")
-        self.answers += 1
-
-
-async def close_all(viewers: Sequence[Session | Poller]) -> None:
-    """Close the tabs, all at once."""
-    await asyncio.gather(*(viewer.socket.close() for viewer in viewers if isinstance(viewer, Session)))
-
-
-async def watch(viewers: Sequence[Session | Poller], seconds: float) -> dict[type, list[float]]:
-    """Let each renew itself once a second; return how long each renewal took, by the kind of viewer."""
-    took: dict[type, list[float]] = {Session: [], Poller: []}
-    begin = time.perf_counter()
-
-    async def follow(number: int, viewer: Session | Poller) -> None:
-        due = begin + number / len(viewers) * PERIOD_SECONDS
-        while due < begin + WARM_SECONDS + seconds:
-            await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            asked = time.perf_counter()
-            await viewer.renew()
-            if asked > begin + WARM_SECONDS:
-                took[type(viewer)].append(time.perf_counter() - asked)
-            due = max(due + PERIOD_SECONDS, time.perf_counter())
-
-    await asyncio.gather(*(follow(number, viewer) for number, viewer in enumerate(viewers)))
-    return took
+async def close_tabs(tabs: Sequence[Tab], following: Sequence[asyncio.Future[None]]) -> None:
+    """Close the tabs, all at once. Raises what went wrong while they looked on."""
+    for each in following:
+        each.cancel()
+    ended = await asyncio.gather(*following, return_exceptions=True)
+    await asyncio.gather(*(tab.close() for tab in tabs))
+    if wrong := [each for each in ended if isinstance(each, Exception)]:
+        raise wrong[0]
+    if any(tab.broken for tab in tabs):
+        raise RuntimeError("a page was broken")
 
 
 async def watch_server(server: Server, run: str, pages: int, pollers: int) -> dict[str, Any]:
-    """Return the times of so many viewers, and the server's share of its core."""
-    sessions = [Session(server.port, f"run={run}") for _ in range(pages)]
-    for place in range(0, pages, AT_ONCE):
-        await asyncio.gather(*(session.open() for session in sessions[place : place + AT_ONCE]))
-    curves = [Poller(server.port, run) for _ in range(pollers)]
+    """Return the times of so many viewers and the server's share of its core; the run is stopped before them."""
     assert server.process is not None
     process = psutil.Process(server.process.pid)
+    tabs = await open_tabs(server.port, run, pages)
+    alone: Times = defaultdict(list)
+    curves = [Curve(Connection(server.port), run, f"curve{number}", alone) for number in range(pollers)]
+    following = [asyncio.ensure_future(each.follow()) for each in (*tabs, *curves)]
+    await asyncio.sleep(WARM_SECONDS)
     before, began = process.cpu_times(), time.perf_counter()
-    took = await watch([*sessions, *curves], SECONDS)
-    after, seconds = process.cpu_times(), time.perf_counter() - began
-    drawn, broken = sum(s.drawn for s in sessions), sum(s.broken for s in sessions)
-    await close_all(sessions)
-    if broken or (pages and not drawn) or any(not curve.answers for curve in curves):
-        raise RuntimeError("the viewers did not see the run")
+    await asyncio.sleep(SECONDS)
+    after, ended = process.cpu_times(), time.perf_counter()
+    stop(run)
+    while any(not tab.took["page"] for tab in tabs):
+        await asyncio.sleep(0.1)
+        if time.perf_counter() > ended + 120 or any(each.done() for each in following):
+            break
+    redrawn = time.perf_counter()
+    await close_tabs(tabs, following)
+    for curve in curves:
+        curve.connection.close()
+    if not all(tab.took["page"] for tab in tabs):
+        raise RuntimeError("a page did not hear of the run's end")
+    took = {kind: [entry for tab in tabs for entry in tab.took[kind]] for kind in ("open", "figures", "curve", "part", "page")}
+    took["curve"] += alone["curve"]
+    inside = {kind: [seconds for asked, seconds in took[kind] if began <= asked < ended] for kind in ("figures", "curve", "part")}
+    questions = inside | {kind: [seconds for _, seconds in took[kind]] for kind in ("open", "page")}
     return {
-        **{f"{name}_{key}": value for name, kind in (("page", Session), ("curve", Poller)) for key, value in _times(took[kind]).items()},
-        "server_cores": (after.user + after.system - before.user - before.system) / seconds,
+        **{f"{kind}_{name}": value for kind, seconds in questions.items() for name, value in _times(seconds).items()},
+        "questions_per_second": sum(map(len, inside.values())) / (ended - began),
+        "page_all_seconds": redrawn - ended,
+        "server_cores": (after.user + after.system - before.user - before.system) / (ended - began),
         "server_rss_mb": process.memory_info().rss / 2**20,
+        "read_mb_per_second": sum(each.bytes_read for each in (*tabs, *curves)) / 2**20 / (redrawn - began + WARM_SECONDS),
     }
 
 
 def _times(seconds: list[float]) -> dict[str, float]:
     if not seconds:
-        return {}
+        return {"count": 0}
     ordered = sorted(seconds)
-    return {"renewals": len(ordered), "p50_ms": statistics.median(ordered) * 1000, "p95_ms": ordered[int(0.95 * len(ordered))] * 1000}
+    return {"count": len(ordered), "p50_ms": statistics.median(ordered) * 1000, "p95_ms": ordered[int(0.95 * len(ordered))] * 1000}
 
 
 def start_run(folder: Path) -> str:
@@ -180,7 +106,7 @@ def start_run(folder: Path) -> str:
     try:
         config = TrainConfig(
             model="demo", data="company_facts", iters=1_000_000, batch_size=1, max_seq_length=64, steps_per_report=1,
-            steps_per_eval=1_000_000, save_every=1_000_000,
+            steps_per_eval=STEPS_BETWEEN_EVENTS, save_every=STEPS_BETWEEN_EVENTS,
         )  # fmt: skip
         return training.submit(services, config)
     finally:
@@ -211,54 +137,70 @@ def cpu_of_a_step(worker: psutil.Process, metrics: Path) -> float:
     return (after.user + after.system - before.user - before.system) / (last - first)
 
 
-async def cpu_beside_viewers(server: Server, run: str, worker: psutil.Process, metrics: Path) -> float:
-    """Return the CPU seconds of a step while ten pages and ten curves look on."""
-    sessions = [Session(server.port, f"run={run}") for _ in range(10)]
-    await asyncio.gather(*(session.open() for session in sessions))
-    viewers: list[Session | Poller] = [*sessions, *(Poller(server.port, run) for _ in range(10))]
-    watching = asyncio.ensure_future(watch(viewers, 3600))
+async def cpu_beside_tabs(server: Server, run: str, worker: psutil.Process, metrics: Path) -> float:
+    """Return the CPU seconds of a step while `BESIDE` tabs look on."""
+    tabs = await open_tabs(server.port, run, BESIDE)
+    following = [asyncio.ensure_future(tab.follow()) for tab in tabs]
     await asyncio.sleep(WARM_SECONDS)
     seconds = await asyncio.to_thread(cpu_of_a_step, worker, metrics)
-    watching.cancel()
-    await asyncio.gather(watching, return_exceptions=True)
-    await close_all(sessions)
+    await close_tabs(tabs, following)
     return seconds
 
 
-async def measure_beside(server: Server, run: str, worker: psutil.Process, metrics: Path) -> tuple[float, float]:
-    """Return the CPU seconds of a step alone and beside 20 viewers, each the median of three turns."""
+async def measure_beside(server: Server, run: str, worker: psutil.Process, metrics: Path) -> dict[str, Any]:
+    """Return the CPU time of a step alone and beside tabs, by turns: the best of each, and all."""
     alone, beside = [], []
-    for _ in range(3):
+    for _ in range(TURNS):
         alone.append(await asyncio.to_thread(cpu_of_a_step, worker, metrics))
-        beside.append(await cpu_beside_viewers(server, run, worker, metrics))
-    return statistics.median(alone), statistics.median(beside)
+        beside.append(await cpu_beside_tabs(server, run, worker, metrics))
+    return {
+        "step_cpu_ratio_beside_20": min(beside) / min(alone),
+        "step_cpu_ratio_of_medians": statistics.median(beside) / statistics.median(alone),
+        "step_cpu_ms_alone": [round(each * 1000, 2) for each in alone], "step_cpu_ms_beside_20": [round(each * 1000, 2) for each in beside],
+    }  # fmt: skip
+
+
+def place(process: psutil.Process, cores: Collection[int], niceness: int) -> None:
+    """Put a process on cores, and there before or behind whatever else runs on this computer; on Linux alone, and where it lets us."""
+    with suppress(PermissionError, AttributeError, ProcessLookupError):
+        for thread in process.threads():
+            os.sched_setaffinity(thread.id, cores)
+            os.setpriority(os.PRIO_PROCESS, thread.id, niceness)
+
+
+def stop(run: str) -> None:
+    """Ask the run to stop, as another process."""
+    services = context.build_services()
+    runs.stop(services, run)
+    services.close()
 
 
 def main() -> None:
     """Measure and publish."""
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # several wait for each other on a busy core by spinning: no work, but CPU time
     with tempfile.TemporaryDirectory() as folder:
         run = start_run(Path(folder) / "data")
         server = Server(Path(folder) / "data", Path(folder) / "server.log")
         server.start()
         assert server.process is not None
+        worker = worker_of(run)
         try:
-            worker = worker_of(run)
             metrics = Path(folder) / "data" / "experiments" / run / "metrics.jsonl"
             while not metrics.exists():
                 time.sleep(0.1)
-            alone, beside = asyncio.run(measure_beside(server, run, worker, metrics))
-            if sys.platform == "linux":
-                psutil.Process(server.process.pid).cpu_affinity([0])
-            worker.nice(19)  # it goes on, so that there is something new; the viewers themselves need the other core
+            place(worker, [1], FIRST)
+            beside = asyncio.run(measure_beside(server, run, worker, metrics)) if TURNS else {}
+            place(psutil.Process(server.process.pid), [0], FIRST)
+            place(psutil.Process(), [1], FIRST)
+            place(worker, [1], LAST)  # it goes on, so that there is something new; the viewers themselves need the other core
             watched = asyncio.run(watch_server(server, run, PAGES, POLLERS))
         finally:
-            requests.get(f"{server.address}/health", timeout=5)
-            services = context.build_services()
-            runs.stop(services, run)
-            services.close()
+            if worker.is_running():
+                worker.terminate()
             server.stop()
             worker.wait(60)
-    publish("viewers", {"pages": PAGES, "pollers": POLLERS, **watched, "step_cpu_ratio_beside_20": beside / alone})
+            place(psutil.Process(), range(psutil.cpu_count()), 0)
+    publish("viewers", {"pages": PAGES, "pollers": POLLERS, **watched, **beside})
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from tunesmith.ui.dialogs import ask_delete, ask_name
 from tunesmith.ui.frame import go_to, link_to, open_run
 from tunesmith.ui.job_view import draw_jobs
 from tunesmith.ui.messages import describe, guarded, toast
-from tunesmith.ui.session import services, t
+from tunesmith.ui.session import lock_of, services, t
 
 
 def draw_undo() -> None:
@@ -48,9 +48,9 @@ def draw_actions(info: AdapterInfo) -> None:
             go_to("export", source=f"adapter:{info.id}")
         if info.run_id and st.button(t("adapters.open_run"), icon=":material/open_in_new:"):
             open_run(info.run_id)
-        if st.button(t("common.rename"), icon=":material/edit:", disabled=locked):
+        if st.button(t("common.rename"), icon=":material/edit:", **lock_of(info.owner)):
             ask_name(t("adapters.rename_label"), info.name, lambda name: adapters.rename(services(), info, name))
-        if st.button(t("common.delete"), icon=":material/delete:", disabled=locked):
+        if st.button(t("common.delete"), icon=":material/delete:", **lock_of(info.owner)):
             ask_delete(t("adapters.trash_run" if info.run_id else "adapters.trash_ask", name=info.name), lambda: trash(info))
     tags = st.multiselect(
         t("adapters.tags"), sorted({tag for each in found for tag in each.tags}), default=info.tags,
@@ -71,11 +71,9 @@ def draw_import() -> None:
         path = left.text_input(t("adapters.path"), help=t("adapters.path_help"), disabled=file is not None)
         usable = [model.id for model in models.list_models(services()) if model.problem is None]
         model = middle.selectbox(t("adapters.model"), usable, help=t("adapters.model_help"))
-        name = right.text_input(t("adapters.name"), value=Path(file.name).stem if file else Path(path).name)
+        name = right.text_input(t("adapters.name"), value=Path(file.name).stem if file else Path(path.strip(" \"'")).name)
         if st.button(t("adapters.import_now"), icon=":material/upload:", disabled=not (file or path.strip()) or services().read_only):
-            source = Path(path).expanduser()
-            if file:
-                source = adapters.keep_upload(services(), file.getbuffer(), name)
+            source = adapters.keep_upload(services(), file.getbuffer(), name) if file else path
             adapters.start_import(services(), source, name, str(model), uploaded=file is not None)
             st.rerun()
 

@@ -6,13 +6,13 @@ import streamlit as st
 
 from tunesmith.services import datasets
 from tunesmith.ui.bring_view import draw_bring
-from tunesmith.ui.dataset_view import draw_problems, draw_rows, draw_summary
+from tunesmith.ui.dataset_view import choose_owner, draw_problems, draw_rows, draw_summary, whose
 from tunesmith.ui.dialogs import ask_delete
 from tunesmith.ui.downloads import zip_files
 from tunesmith.ui.frame import go_to
 from tunesmith.ui.messages import guarded, toast
 from tunesmith.ui.quality_view import draw_quality
-from tunesmith.ui.session import services, t
+from tunesmith.ui.session import lock_of, services, t
 from tunesmith.ui.training_form import dataset_title, start_form_for
 from tunesmith.ui.versions_view import draw_history, draw_split
 from tunesmith.ui.xray import draw_xray
@@ -64,8 +64,7 @@ def draw_actions(summary: datasets.DatasetSummary) -> None:
             icon=":material/download:",
             mime="application/zip",
         )
-        locked = services().read_only
-        if not summary.shipped and st.button(t("common.delete"), icon=":material/delete:", disabled=locked):
+        if not summary.shipped and st.button(t("common.delete"), icon=":material/delete:", **lock_of(summary.owner)):
             ask_to_delete(summary.id, dataset_title(summary))
 
 
@@ -99,9 +98,11 @@ draw_undo()
 draw_bring()
 found = {summary.id: summary for summary in datasets.list_datasets(services())}
 asked = st.query_params.get("data")
+found = choose_owner(found, asked)
+first = next((name for name in (asked, "company_facts") if name in found), next(iter(found)))
 chosen = st.selectbox(
-    t("dataset.pick"), list(found), index=list(found).index(asked) if asked in found else list(found).index("company_facts"),
-    format_func=lambda name: f"{dataset_title(found[name])} · {t('dataset.shipped' if found[name].shipped else 'dataset.own')}",
+    t("dataset.pick"), list(found), index=list(found).index(first),
+    format_func=lambda name: f"{dataset_title(found[name])} · {whose(found[name])}",
 )  # fmt: skip
 if chosen != asked:
     st.query_params["data"] = chosen

@@ -14,6 +14,7 @@ from tunesmith.ui.fusion_map import draw_map
 from tunesmith.ui.fusion_report import draw_fusion, draw_sweep
 from tunesmith.ui.job_view import draw_jobs
 from tunesmith.ui.messages import guarded, show_error
+from tunesmith.ui.open_tabs import renewal_seconds
 from tunesmith.ui.session import services, t
 from tunesmith.ui.training_form import dataset_title
 
@@ -33,10 +34,9 @@ def draw_conflicts(chosen: list[AdapterInfo]) -> None:
         elif job.ended:
             draw_map(job)
         else:
-            wait_for_map(ids)
+            st.fragment(wait_for_map, run_every=renewal_seconds(0.5))(ids)
 
 
-@st.fragment(run_every=0.5)
 def wait_for_map(ids: list[str]) -> None:
     """Draw how far the map is; at its end draw the page anew."""
     job = fusion.find_map(services(), ids)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import streamlit as st
 
-from tunesmith.services import home
+from tunesmith.services import home, queue
 from tunesmith.services.home import Overview
 from tunesmith.ui.experiment_table import draw_recent
 from tunesmith.ui.figures import show_count, show_duration, show_loss
 from tunesmith.ui.frame import go_to, link_to, open_run
+from tunesmith.ui.live_figures import watch_queue
 from tunesmith.ui.messages import guarded
 from tunesmith.ui.run_status import draw_status
 from tunesmith.ui.session import services, t
 
 
 def draw_active() -> None:
-    """Draw the run that is going on; renews itself."""
+    """Draw the run that is going on; it is drawn anew when the queue has changed."""
     with guarded():
+        watch_queue(queue.marks(services()))
         found = home.overview(services())
         st.markdown(f"##### {t('home.running_now')}")
         if found.active is None:
@@ -72,7 +74,7 @@ left, right = st.columns([3, 2])
 with left:
     draw_demo(overview)
 with right, st.container(border=True, height="stretch"):
-    st.fragment(draw_active, run_every=2.0)()
+    st.fragment(draw_active)()
 draw_steps(overview)
 st.markdown(f"##### {t('home.recent')}")
 if overview.recent:

@@ -1,4 +1,4 @@
-"""Rules for every test: a data folder of its own, and no network but loopback."""
+"""Rules for every test: a data folder and secrets of its own, and no network but loopback."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "tunesmith-data"
     monkeypatch.setenv("TUNESMITH_DATA_DIR", str(folder))
+    monkeypatch.setenv("TUNESMITH_SECRETS_DIR", str(tmp_path / "secrets"))
+    monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")  # no test asks the key ring of this computer
     return folder
 
 

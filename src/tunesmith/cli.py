@@ -9,7 +9,19 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from tunesmith import cli_benchmark, cli_compare, cli_data, cli_evaluate, cli_judge, cli_models, cli_rewards, cli_runs, cli_serve
+from tunesmith import (
+    cli_benchmark,
+    cli_compare,
+    cli_data,
+    cli_evaluate,
+    cli_judge,
+    cli_keys,
+    cli_models,
+    cli_oidc,
+    cli_rewards,
+    cli_runs,
+    cli_serve,
+)
 from tunesmith.cli_output import Json, as_id, open_services, report
 from tunesmith.errors import UserError
 from tunesmith.i18n.catalog import error_words, format_bytes, t
@@ -22,8 +34,11 @@ app.add_typer(cli_data.app, name="data")
 app.add_typer(cli_rewards.app, name="rewards")
 app.add_typer(cli_runs.app, name="runs")
 app.add_typer(cli_models.app, name="adapters")
+app.add_typer(cli_models.models_app, name="models")
 app.add_typer(cli_models.export_app, name="export")
 app.add_typer(cli_serve.app, name="access")
+cli_serve.app.add_typer(cli_oidc.app, name="oidc")
+app.add_typer(cli_keys.app, name="keys")
 app.command(name="serve")(cli_serve.serve)
 app.command(name="benchmark")(cli_benchmark.benchmark)
 app.command(name="compare")(cli_compare.compare_variants)

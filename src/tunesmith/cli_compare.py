@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,6 +13,7 @@ from tunesmith.services import compare, prompt_sets
 from tunesmith.services.context import Services
 from tunesmith.services.variants import find_variant
 from tunesmith.store.comparisons import Comparison
+from tunesmith.system.paths import typed_path
 
 WIDTH = 100
 
@@ -44,7 +44,7 @@ def compare_variants(
 
 
 def _read_prompts(services: Services, name: str) -> list[str]:
-    path = Path(name).expanduser()
+    path = typed_path(name)
     return prompt_sets.read_prompt_file(path) if path.is_file() else list(prompt_sets.find_set(services, name).prompts)
 
 

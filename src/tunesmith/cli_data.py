@@ -19,6 +19,7 @@ from tunesmith.jobs.generation import Generation
 from tunesmith.services import dataset_versions, datasets, synthesis
 from tunesmith.services.context import Services
 from tunesmith.system.endpoint import Endpoint
+from tunesmith.system.paths import typed_path
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Look at, bring, clean and divide data sets.")
 File = Annotated[str, typer.Argument(help="A file or folder: JSONL, JSON, CSV, TSV, Parquet, Excel, text, Markdown, gzip or zip of these.")]
@@ -50,7 +51,7 @@ def _progress(quiet: bool) -> Callable[[float], None] | None:
 
 
 def _path(file: str) -> Path:
-    path = Path(file).expanduser()
+    path = typed_path(file)
     if not path.exists():
         raise UserError("data_file_missing", file=file)
     return path.resolve()
@@ -120,7 +121,8 @@ def list_data(json: Json = False) -> None:
     with open_services() as services:
         found = datasets.list_datasets(services)
     records = [
-        {"id": d.id, "rows": d.rows, "kinds": d.kinds, "methods": list(d.methods), "version": d.version, "hash": d.hash} for d in found
+        {"id": d.id, "rows": d.rows, "kinds": d.kinds, "methods": list(d.methods), "version": d.version, "hash": d.hash, "owner": d.owner}
+        for d in found
     ]
     report(records, json, "\n".join(f"{d.id:<32} {_counts(d.rows)}" for d in found))
 

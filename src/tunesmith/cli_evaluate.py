@@ -23,6 +23,7 @@ from tunesmith.services.evaluations import Evaluation
 from tunesmith.services.variants import find_variant
 from tunesmith.settings.files import from_mapping, read_yaml
 from tunesmith.store.files import write_atomic
+from tunesmith.system.paths import typed_path
 
 PLAIN, DRAWN = EvaluationConfig(), Sampling()
 WRITERS = {".jsonl": results.as_jsonl, ".csv": results.as_csv}
@@ -54,17 +55,18 @@ def predict(
     """Write variants' answers to the rows of a data set into a file."""
     if out.suffix not in WRITERS:
         raise UserError("predictions_format", file=out.name, known=", ".join(WRITERS))
-    if not out.expanduser().resolve().parent.is_dir():
-        raise UserError("folder_missing", folder=str(out.expanduser().resolve().parent))
+    target = typed_path(str(out)).resolve()
+    if not target.parent.is_dir():
+        raise UserError("folder_missing", folder=str(target.parent))
     config = from_mapping(
         EvaluationConfig, {"data": as_id(data), "split": split, "limit": limit, "system": system, "likelihood": False}
     )  # fmt: skip
     sampling = _sampling(settings, temperature=temperature, max_tokens=max_tokens, seed=seed)
     with open_services() as services:
         found = _finish(services, variant, config, sampling, {}, "", json)
-        write_atomic(out.expanduser().resolve(), WRITERS[out.suffix](found))
+        write_atomic(target, WRITERS[out.suffix](found))
         answers = {key: dataclasses.asdict(each) for key, each in results.answer_figures(found).items()}
-    record = {"id": found.id, "file": str(out.expanduser().resolve()), "rows": found.job.result["rows"], "answers": answers}
+    record = {"id": found.id, "file": str(target), "rows": found.job.result["rows"], "answers": answers}
     report(record, json, t("cli.predicted", "en", answers=found.job.result["answers"], file=str(out)))
 
 

@@ -1,9 +1,8 @@
-"""Commands for adapters and models: list, import, fuse, quantise, export, serve. Calls the same services as the pages."""
+"""Commands for adapters and models: list, import, download, fuse, quantise, export, serve. Calls the same services as the pages."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,21 +10,80 @@ from typing import Annotated, Any
 
 import typer
 
-from tunesmith.cli_output import POLL_SECONDS, Json, follow_job, open_services, report
+from tunesmith.cli_output import POLL_SECONDS, Json, follow_job, open_services, report, with_settings
 from tunesmith.errors import UserError
-from tunesmith.export.config import GgufRules, OllamaRules, QuantizeRules
+from tunesmith.export.config import ArrivalRules, GgufRules, OllamaRules, QuantizeRules
 from tunesmith.fusion.config import FusionRules
-from tunesmith.i18n.catalog import error_words, t
+from tunesmith.i18n.catalog import error_words, format_bytes, t
 from tunesmith.jobs.job import Job
-from tunesmith.services import adapters, exports, fusion, jobs, serving
+from tunesmith.services import adapters, exports, fusion, jobs, model_hub, model_library, models, serving
 from tunesmith.services.context import Services
 from tunesmith.settings.files import from_mapping, read_numbers, read_yaml
+from tunesmith.system.secrets import find_key
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Adapters: list, import, rename, delete.")
+models_app = typer.Typer(no_args_is_help=True, add_completion=False, help="Base models: search the hub, download, list, delete.")
 export_app = typer.Typer(no_args_is_help=True, add_completion=False, help="Carry a model or an adapter to other engines, with a proof.")
 Source = Annotated[str, typer.Argument(help="An adapter's id (a run's by the run's), or a model's.")]
 Name = Annotated[str, typer.Option(help="What the result is called.")]
 Data = Annotated[str, typer.Option(help="A data set on whose held-out rows the result is measured.")]
+
+
+Text = Annotated[str, typer.Argument(help="Words of a model's name; the most downloaded ones without any.")]
+HubName = Annotated[str, typer.Argument(help="owner/name on the hub.")]
+Model = Annotated[str, typer.Argument(help="A model's id: see `tunesmith models list`.")]
+
+
+@models_app.command(name="list")
+def list_base_models(json: Json = False) -> None:
+    """List the base models: the shipped one, those of the hub, those in the settings' folders."""
+    with open_services() as services:
+        found = [(model, model_library.origin_of(services, model)) for model in models.list_models(services)]
+    records = [
+        {"id": m.id, "path": str(m.path), "type": m.model_type, "parameters": m.parameters, "size_bytes": m.size_bytes,
+         "precision": m.quantization or m.dtype, "from": o.place, "hub": o.name, "commit": o.commit, "licence": o.licence,
+         "problem": m.problem.as_record() if m.problem else None}
+        for m, o in found
+    ]  # fmt: skip
+    lines = [
+        f"{m.id:<40} {m.parameters / 1e6:>10.1f} M  {m.quantization or m.dtype:<6} {o.place:<7} {o.licence:<12} "
+        f"{error_words(m.problem.code, m.problem.facts, 'en') if m.problem else ''}".rstrip()
+        for m, o in found
+    ]  # fmt: skip
+    report(records, json, "\n".join(lines))
+
+
+@models_app.command(name="search")
+def search_hub(
+    text: Text = "", mlx: Annotated[bool, typer.Option("--mlx", help="Only those in MLX's form.")] = False, json: Json = False
+) -> None:
+    """Search the hub for text models."""
+    with open_services() as services:
+        found = model_hub.search(services, text, mlx)
+    lines = [
+        f"{m.name:<56} {format_bytes(m.size_bytes) if m.size_bytes else '?':>10} {m.downloads:>10} {m.licence:<14} "
+        f"{'MLX ' if m.is_mlx else ''}{'gated' if m.gated else ''}".rstrip()
+        for m in found
+    ]  # fmt: skip
+    report([dataclasses.asdict(m) for m in found], json, "\n".join(lines) or t("hub.nothing", "en"))
+
+
+@models_app.command(name="download")
+@with_settings(ArrivalRules, "rules")
+def download_model(name: HubName, rules: ArrivalRules, json: Json = False) -> None:
+    """Download a model of the hub; what was broken off goes on where it ended."""
+    _run(lambda s: model_hub.start_download(s, model_hub.describe(s, name), rules), json)
+
+
+@models_app.command(name="delete")
+def delete_model(model: Model, json: Json = False) -> None:
+    """Move a model that was downloaded or made here to the trash."""
+    with open_services() as services:
+        found = next((each for each in models.list_models(services) if each.id == model), None)
+        if found is None:
+            raise UserError("model_unknown", model=model)
+        model_library.trash(services, found)
+    report({"id": model, "trashed": True}, json, t("cli.trashed", "en", name=model))
 
 
 @app.command(name="list")
@@ -51,7 +109,7 @@ def import_adapter(
     json: Json = False,
 ) -> None:
     """Bring an adapter, checked against its base."""
-    _run(lambda s: adapters.start_import(s, path.expanduser().resolve(), name or path.stem, model), json)
+    _run(lambda s: adapters.start_import(s, path, name or path.stem, model), json)
 
 
 @app.command(name="rename")
@@ -199,11 +257,11 @@ def serve_model(
     name: Annotated[str, typer.Option(help="What clients call the model; the source's name by default.")] = "",
     lan: Annotated[bool, typer.Option("--lan", help="Open it to the LAN, with a key.")] = False,
     port: Annotated[int, typer.Option(help="0 takes a free one.", min=0, max=65535)] = 0,
-    key_variable: Annotated[str, typer.Option(help="The environment variable that holds the key; on the LAN one is made without it.")] = "",
+    key_variable: Annotated[str, typer.Option(help="The name of a key (`tunesmith keys`) that it asks for; on the LAN one is made.")] = "",
     json: Json = False,
 ) -> None:
     """Serve a model or an adapter on its base to other programs, in OpenAI's form, until Ctrl-C."""
-    key = os.environ.get(key_variable, "") if key_variable else ""
+    key = find_key(key_variable) if key_variable else ""
     if key_variable and not key:
         raise UserError("serving_key_missing", variable=key_variable)
     with open_services() as services:

@@ -10,7 +10,6 @@ import time
 import typing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
@@ -21,6 +20,7 @@ from tunesmith.jobs.job import Job
 from tunesmith.services import context, jobs
 from tunesmith.services.context import Services
 from tunesmith.settings.files import from_mapping
+from tunesmith.system.paths import typed_path
 
 POLL_SECONDS = 0.2
 Json = Annotated[bool, typer.Option("--json", help="Report as JSON.")]
@@ -54,8 +54,8 @@ def follow_job(services: Services, job_id: str, quiet: bool, shelf: str = jobs.J
 
 def as_id(name: str) -> str:
     """Return a path for what is a file, a model folder or a data folder here; anything else is an id."""
-    path = Path(name).expanduser()
-    own = path.is_file() or "/" in name or any((path / inside).exists() for inside in ("config.json", "train.jsonl"))
+    path = typed_path(name)
+    own = path.is_file() or "/" in str(path) or any((path / inside).exists() for inside in ("config.json", "train.jsonl"))
     return str(path.resolve()) if name and own and path.exists() else name
 
 
@@ -75,7 +75,7 @@ def with_settings(settings: type[Any], parameter: str) -> Callable[[Callable[...
         made = [
             inspect.Parameter(
                 field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default,
-                annotation=Annotated[hints[field.name], typer.Option(help=field.metadata["help"])],
+                annotation=Annotated[hints[field.name], typer.Option(help=_help(field))],
             )
             for field in fields
         ]  # fmt: skip
@@ -83,3 +83,13 @@ def with_settings(settings: type[Any], parameter: str) -> Callable[[Callable[...
         return run
 
     return decorate
+
+
+def read_secret(question: str) -> str:
+    """Return a secret, typed unseen or from the standard input: an argument could be read by others on this computer."""
+    return str(typer.prompt(question, hide_input=True)) if sys.stdin.isatty() else sys.stdin.read().strip()
+
+
+def _help(field: dataclasses.Field[Any]) -> str:
+    choices = ", ".join(field.metadata["choices"])
+    return f"{field.metadata['help']} ({choices})" if choices else str(field.metadata["help"])

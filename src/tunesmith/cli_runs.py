@@ -16,6 +16,7 @@ from tunesmith.services import experiments, overlays, run_imports, run_packages,
 from tunesmith.services.context import Services
 from tunesmith.services.run_metrics import metrics_csv
 from tunesmith.store.files import write_atomic
+from tunesmith.system.paths import typed_path
 
 app = typer.Typer(help="Experiments: list them, compare them, carry them out and in.")
 Runs = Annotated[list[str], typer.Argument(help="The runs' ids.")]
@@ -86,7 +87,7 @@ def export_runs(
     json: Json = False,
 ) -> None:
     """Write runs to a file: as a package, a report, or figures."""
-    target = out.expanduser().resolve()
+    target = typed_path(str(out)).resolve()
     if target.exists():
         raise UserError("target_exists", name=target.name, folder=str(target.parent))
     if not target.parent.is_dir():
@@ -118,7 +119,8 @@ def import_runs(
     found: list[run_packages.ImportedRun] = []
     with open_services() as services:
         for file in files:
-            brought, job_id = run_imports.import_file(services, file.expanduser().resolve(), name, model, adapter and adapter.resolve())
+            source, beside = typed_path(str(file)).resolve(), typed_path(str(adapter)).resolve() if adapter else None
+            brought, job_id = run_imports.import_file(services, source, name, model, beside)
             found += brought
             if job_id and (job := follow_job(services, job_id, quiet=json)).error:
                 raise job.error

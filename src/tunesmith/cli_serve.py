@@ -11,13 +11,13 @@ from typing import Annotated
 import segno
 import typer
 
-from tunesmith.access.codes import AccessCodes, AccessFile
+from tunesmith.access.codes import AccessCodes, AccessFile, make_code
 from tunesmith.access.opening import NAMES_VARIABLE, VARIABLE, names_at_start
-from tunesmith.access.people import ROLES, TRAINER, VIEWER, Person, clean_name
-from tunesmith.cli_output import Json, report
+from tunesmith.access.people import ROLES, TRAINER, VIEWER
+from tunesmith.cli_output import Json, open_services, report
 from tunesmith.errors import UserError
 from tunesmith.i18n.catalog import t
-from tunesmith.services import context
+from tunesmith.services import context, people
 from tunesmith.system.network import EVERYWHERE, LOOPBACK, lan_address
 from tunesmith.system.paths import REPOSITORY
 
@@ -40,7 +40,9 @@ def serve(
     name: Annotated[list[str] | None, typer.Option(help="A name or address by which browsers call this computer; may be repeated.")] = None,
 ) -> None:
     """Open the app in a browser tab on this computer, with --lan for others in the network too."""
-    chosen = port or context.load_settings().port
+    settings = context.load_settings()
+    context.open_store(settings)  # what is wrong with the data is said here, in words, before a server begins
+    chosen = port or settings.port
     host = EVERYWHERE if lan else LOOPBACK
     _require_free_port(host, chosen)
     names = [*(name or []), *names_at_start()]
@@ -87,7 +89,9 @@ def show_codes(json: Json = False) -> None:
 @app.command(name="renew")
 def renew_code(role: Role = TRAINER, json: Json = False) -> None:
     """Give a role a new code; everybody has to enter again."""
-    codes = AccessFile().renew(_as_role(role))
+    with open_services() as services:
+        people.change_code(services, role, make_code())
+    codes = AccessFile().open()
     report(codes.codes, json, "\n".join(_describe_codes(codes)))
 
 
@@ -95,7 +99,8 @@ def renew_code(role: Role = TRAINER, json: Json = False) -> None:
 def choose_code(role: Role = TRAINER, json: Json = False) -> None:
     """Give a role a passphrase of your choice, asked for here; everybody has to enter again."""
     words = typer.prompt(t("cli.passphrase", "en"), hide_input=True, confirmation_prompt=True)
-    AccessFile().choose(_as_role(role), words)
+    with open_services() as services:
+        people.change_code(services, role, words)
     report({"role": role}, json, t("cli.passphrase_kept", "en", role=role))
 
 
@@ -106,18 +111,14 @@ def add_token(
     json: Json = False,
 ) -> None:
     """Make a token for a program that asks the API; it is shown this once."""
-    token = AccessFile().add_token(Person(clean_name(name), _as_role(role)))
+    with open_services() as services:
+        token = people.add_token(services, name, role)
     report({"name": name, "role": role, "token": token}, json, t("cli.token", "en", token=token, name=name, role=role))
 
 
 @app.command(name="drop-token")
 def drop_token(name: Annotated[str, typer.Argument(help="What the program is called.")], json: Json = False) -> None:
     """Make a program's tokens worthless."""
-    dropped = AccessFile().drop_tokens(name)
+    with open_services() as services:
+        dropped = people.drop_tokens(services, name)
     report({"name": name, "dropped": dropped}, json, t("cli.tokens_dropped", "en", n=dropped, name=name))
-
-
-def _as_role(role: str) -> str:
-    if role not in ROLES:
-        raise UserError("setting_choice", field="role", value=role, choices=", ".join(ROLES))
-    return role

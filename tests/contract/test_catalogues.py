@@ -18,7 +18,7 @@ from tunesmith.evaluation.gate import GateRule
 from tunesmith.evaluation.intervals import IntervalRules
 from tunesmith.evaluation.judging import JudgeRules
 from tunesmith.evaluation.metrics import METRICS
-from tunesmith.export.config import GgufRules, OllamaRules, QuantizeRules
+from tunesmith.export.config import ArrivalRules, GgufRules, OllamaRules, QuantizeRules
 from tunesmith.fusion.config import FusionRules
 from tunesmith.i18n.catalog import LANGUAGES, field_words, load_catalogue, t
 from tunesmith.inference.sampling import Sampling
@@ -33,7 +33,7 @@ SOURCES = sorted([*(ROOT / "src/tunesmith").rglob("*.py"), *(ROOT / "pages").glo
 OTHERS = [lang for lang in LANGUAGES if lang != "en"]
 FORMS = (
     TrainConfig, LoraParameters, PolicyParameters, PreferenceParameters, AppSettings, Sampling, SynthesisRules, *REWARDS.values(),
-    FusionRules, QuantizeRules, GgufRules, OllamaRules, *METRICS.values(), IntervalRules, GateRule, JudgeRules,
+    FusionRules, QuantizeRules, ArrivalRules, GgufRules, OllamaRules, *METRICS.values(), IntervalRules, GateRule, JudgeRules,
     EvaluationConfig, BenchmarkRules,
 )  # fmt: skip
 PROPER_NAMES = {
@@ -180,7 +180,7 @@ def test_every_setting_is_described(form: type, lang: str) -> None:
         if unit := field.metadata["unit"]:
             assert t(f"unit.{unit}", lang)
         if group := field.metadata["group"]:
-            assert t(f"training.group_{group}", lang)
+            assert t(f"{'settings' if form is AppSettings else 'training'}.group_{group}", lang)
 
 
 def test_no_words_describe_a_setting_that_is_gone() -> None:

@@ -188,7 +188,7 @@ def test_yaml_opens_in_the_form(server: Server, open_tab: OpenTab) -> None:
 def test_theme_and_language_are_used_at_once(server: Server, open_tab: OpenTab) -> None:
     tab = open_tab()
     page = go(tab, server, "settings")
-    choose(page, "Theme", t("settings.theme_dark"))
+    choose(page, "Theme", t("choice.theme_dark"))
     button(page, "common.save").click()
     dark = "() => getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor === 'rgb(18, 21, 29)'"
     page.wait_for_function(dark, timeout=SOON)

@@ -127,7 +127,7 @@ def test_alerts_grid_of_answers_and_more_steps(server: Server, misleading: Path,
     subprocess.run(command, env=os.environ | {"TUNESMITH_DATA_DIR": str(server.data_dir)}, check=True, capture_output=True, timeout=60)
     tab = open_tab()
     page = go(tab, server, "training?view=run")
-    expect(page.get_by_text(re.compile("the model learns by heart"))).to_be_visible(timeout=LONG)
+    expect(page.get_by_text(re.compile("the model learns by heart")).first).to_be_visible(timeout=LONG)
     expect(page.get_by_text(t("run.done_title"))).to_be_visible(timeout=LONG)
     page.get_by_text(t("run.grid"), exact=True).click()
     expect(page.get_by_test_id("stExpanderDetails").get_by_test_id("stDataFrame")).to_be_visible(timeout=SOON)

@@ -56,7 +56,7 @@ def test_a_run_is_taken_along_and_comes_back(tmp_path: Path, open_tab: OpenTab, 
         button(page, "run_import.start").click()
         expect(page.get_by_text(t("run_import.done", n=1))).to_be_visible(timeout=SOON)
         button(page, "run_import.open", name="facts").click()
-        expect(page.get_by_test_id("stMetric").filter(has_text=best).first).to_be_visible(timeout=SOON)
+        expect(page.locator(".tunesmith-figures .tile").filter(has_text=best).first).to_be_visible(timeout=SOON)
         assert not tab.console_errors
         assert not tab.foreign
     finally:

@@ -21,13 +21,15 @@ from tunesmith.access.codes import AccessFile
 from tunesmith.access.gate import Door
 from tunesmith.access.people import TRAINER, Person
 from tunesmith.access.sessions import Sessions
+from tunesmith.store.audit import AuditLog
 
 REFUSALS = {"code_needed", "host_not_ours", "origin_not_ours", "client_not_here", "role_needed"}
 SOCKET = "/_stcore/stream"
 OPEN = (("GET", "/health"), ("GET", "/login"))
 CLOSED = (
     ("GET", "/"), ("GET", "/experiments"), ("GET", "/_stcore/health"), ("GET", "/_stcore/host-config"), ("GET", "/media/picture.png"),
-    ("GET", "/api/runs/none/series"), ("GET", "/live/runs/none"), ("GET", "/assets/plotly.min.js"),
+    ("GET", "/api/runs/none/series"), ("GET", "/live/runs/none"), ("GET", "/live/runs/none/figures"),
+    ("GET", "/live/queue"), ("GET", "/assets/plotly.min.js"),
     ("PUT", "/_stcore/upload_file/session/file"), ("DELETE", "/_stcore/upload_file/session/file"), ("WEBSOCKET", SOCKET),
 )  # fmt: skip
 
@@ -96,7 +98,7 @@ def test_only_those_who_entered_come_through(shared: tuple[Server, AccessFile]) 
         asked += 1
         if passes(server.port, method, path, headers_of(condition, server.port, cookie)) != expected:
             wrong.append((condition, method, path))
-    assert asked == 91
+    assert asked == 105
     assert wrong == []
 
 
@@ -127,6 +129,28 @@ def test_the_code_opens_and_the_page_says_who_may_what(shared: tuple[Server, Acc
         ask(server.port, "GET", "/experiments?tag=a", {"host": own, "accept": "text/html"})[1]["location"]
         == "/login?next=%2Fexperiments%3Ftag%3Da"
     )
+
+
+@pytest.mark.timeout(60)
+def test_who_comes_goes_and_is_kept_out_is_noted(shared: tuple[Server, AccessFile]) -> None:
+    server, file = shared
+    own = f"127.0.0.1:{server.port}"
+    log, door = AuditLog(server.data_dir), Door(file, port=server.port)
+    headers = {"host": own, "origin": f"http://{own}", "content-type": "application/x-www-form-urlencoded"}
+    before = len(log.last(1000))
+    ask(server.port, "POST", "/login", headers, urlencode({"name": "Eve", "code": "open sesame now"}).encode())
+    cookie = f"{door.cookie}={door.sessions().issue(Person('Ada', TRAINER))}"
+    ask(server.port, "GET", "/logout", {"host": own, "cookie": cookie})
+    token = file.add_token(Person("CI", TRAINER))
+    for _ in range(3):
+        assert ask(server.port, "GET", "/api/health", {"host": own, "authorization": f"Bearer {token}"})[0] == 200
+    lines = log.last(1000)[: len(log.last(1000)) - before]
+    assert [(line["action"], line["person"], line["role"]) for line in lines] == [
+        ("door.program", "CI", TRAINER), ("door.leave", "Ada", TRAINER), ("door.refused", "", ""),
+    ]  # fmt: skip
+    assert lines[-1]["facts"]["name"] == "Eve"
+    assert "sesame" not in str(lines)
+    assert token not in str(lines)
 
 
 @pytest.mark.timeout(120)

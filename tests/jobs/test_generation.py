@@ -173,7 +173,7 @@ def test_rows_of_the_test_split_are_kept_apart(services: Services, double: Endpo
     [
         ((301, b""), "endpoint_redirects"), ((401, b"no key"), "endpoint_refused"), ((500, b"broken"), "endpoint_refused"),
         ((200, b"<html>"), "endpoint_bad_answer"), ((200, b'{"choices": []}'), "endpoint_bad_answer"),
-        ((200, b'"' + b"x" * 2_100_000 + b'"'), "endpoint_bad_answer"),
+        ((200, b'"' + b"x" * 2_100_000 + b'"'), "endpoint_answer_too_large"),
     ],
 )  # fmt: skip
 def test_what_an_endpoint_does_wrong_is_named(double: Endpoint, answer: tuple[int, bytes], code: str) -> None:
@@ -191,7 +191,7 @@ def test_what_an_endpoint_does_wrong_is_named(double: Endpoint, answer: tuple[in
         ("http://", "endpoint_address_wrong"),
         ("http://user:word@127.0.0.1/v1", "endpoint_address_wrong"), ("http://127.0.0.1:99999/v1", "endpoint_address_wrong"),
         ("https://api.example.com/v1", "endpoint_host_not_allowed"), ("http://127.0.0.1.evil.example/v1", "endpoint_host_not_allowed"),
-        ("http://2130706433/v1", "endpoint_host_not_allowed"),
+        ("http://2130706433/v1", "endpoint_address_wrong"),
     ],
 )  # fmt: skip
 def test_only_allowed_hosts_are_asked(address: str, code: str) -> None:
@@ -199,7 +199,7 @@ def test_only_allowed_hosts_are_asked(address: str, code: str) -> None:
         check_endpoint(Endpoint(address, "m"), ["127.0.0.1", "localhost"])
     assert caught.value.code == code
     with pytest.raises(UserError) as caught:
-        check_endpoint(Endpoint("http://127.0.0.1/v1", "m", "NO_SUCH_KEY_HERE"), ["127.0.0.1"])
+        check_endpoint(Endpoint("http://127.0.0.1/v1", "m", "NO_SUCH_KEY"), ["127.0.0.1"])
     assert caught.value.code == "endpoint_key_missing"
 
 

@@ -20,6 +20,7 @@ from tunesmith.services.context import Kept, Services
 from tunesmith.settings.schema import AppSettings
 from tunesmith.store.experiments import TERMINAL, Experiment, ExperimentStore
 from tunesmith.store.files import LineTail
+from tunesmith.store.saved_folders import verify_folder
 from tunesmith.store.series import MetricSeries
 from tunesmith.training.config import LoraParameters, TrainConfig
 
@@ -175,7 +176,5 @@ def test_a_full_disk_at_a_checkpoint_leaves_the_last_good_one(services: Services
     assert outcome is not None
     assert (outcome["status"], outcome["error"]["code"]) == ("failed", "disk_full")
     assert folder.newest_checkpoint_step() == step
-    from tunesmith.models.adapter_files import verify_folder  # imports mlx, which the other tests here do without
-
     verify_folder(folder.path / "checkpoints" / f"step-{step}")
     verify_folder(folder.adapter)

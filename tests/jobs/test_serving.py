@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import openai
 import orjson
@@ -23,12 +24,15 @@ import requests
 
 from tests.jobs.conftest import wait_for
 from tests.jobs.mlx_lm_answers import QUESTION, TOKENS, Known, ask_mlx_lm, continue_in_mlx_lm, copy_endless_model, write_adapter
+from tunesmith.access.people import TRAINER, Person
 from tunesmith.data.chat_templates import TEMPLATES
 from tunesmith.errors import UserError
 from tunesmith.export.openai_format import read_question
 from tunesmith.export.served_model import ServedModel
 from tunesmith.jobs.serving import ModelServer, ServingStore, curl_line
 from tunesmith.models.loading import hash_model
+from tunesmith.services import exports, serving
+from tunesmith.services.context import Services
 from tunesmith.system.paths import DEMO_MODEL
 
 KEY = "key-of-the-test-7f3a"
@@ -364,9 +368,44 @@ def test_a_stop_in_the_middle_of_an_import_is_no_failure(tmp_path: Path) -> None
     assert orjson.loads((tmp_path / "end.json").read_bytes()) == {"status": "stopped"}
 
 
+def test_only_an_admin_opens_a_model_to_the_network_and_it_asks_for_a_key(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.setenv("TUNESMITH_LAN_NAMES", "studio.example")
+    source = exports.find_source(services, "model:demo")
+    tom = services.of(Person("Tom", TRAINER))
+    with pytest.raises(UserError, match="role_needed"):
+        serving.start(tom, source, "demo", on_lan=True)
+    with pytest.raises(UserError, match="serving_key_short"):
+        serving.start(services, source, "demo", on_lan=True, key="short")
+    assert serving.list_servers(services) == []
+    started = serving.start(services, source, "demo", on_lan=True)
+    try:
+        server = wait_until_ready(ServingStore(services.data_dir), started.server)
+        port, key = port_of(server), {"Authorization": f"Bearer {started.key}"}
+        assert len(started.key) >= 32
+
+        def ask(host: str, **headers: str) -> requests.Response:
+            return requests.get(f"http://127.0.0.1:{port}/v1/models", headers={"Host": host, **headers}, timeout=10)
+
+        assert {ask(host, **key).status_code for host in (f"127.0.0.1:{port}", f"studio.example:{port}", "localhost")} == {200}
+        for host in ("evil.example", f"127.0.0.1.evil.example:{port}", f"127.0.0.1:{port}x", ""):
+            assert ask(host, **key).json()["error"]["code"] == "server_host_refused"
+        assert {ask("localhost", **wrong).status_code for wrong in ({}, {"Authorization": "Bearer x"})} == {401}
+        crossing = ask("localhost", Origin="http://evil.example", **key)
+        assert not [name for name in crossing.headers if name.lower().startswith("access-control")]
+        files = [path for path in services.data_dir.rglob("*") if path.is_file()]
+        assert not [path for path in files if started.key.encode() in path.read_bytes()]
+    finally:
+        serving.stop(tom, started.server.id)
+    with pytest.raises(UserError, match="owned_by_another"):
+        serving.forget(tom, started.server.id)
+    serving.forget(services, started.server.id)
+
+
 def test_the_command_serves_too(scene: Scene) -> None:
     command = [sys.executable, "-m", "tunesmith.export.serve", "--model", str(scene.tuned.model_path)]
-    refused = subprocess.run([*command, "--key-variable", "NOT_SET"], capture_output=True, timeout=60, check=False)
+    refused = subprocess.run([*command, "--key-variable", "NOT_SET_KEY"], capture_output=True, timeout=60, check=False)
     assert refused.returncode == 1
     assert orjson.loads(refused.stderr.splitlines()[-1])["code"] == "endpoint_key_missing"
     environment = os.environ | {"SERVED_KEY": KEY}
@@ -375,8 +414,10 @@ def test_the_command_serves_too(scene: Scene) -> None:
         assert server.stdout
         address = server.stdout.readline().decode().strip()
         assert not address.startswith("http://0.0.0.0")  # which is nobody's
-        headers = {"Authorization": f"Bearer {KEY}", "Host": "studio.lan"}
+        headers = {"Authorization": f"Bearer {KEY}", "Host": urlsplit(address).netloc}
         here = f"http://127.0.0.1:{address.rpartition(':')[2]}/models"
         assert requests.get(here, headers=headers, timeout=10).json()["data"][0]["id"] == "tuned"
+        renamed = requests.get(here, headers=headers | {"Host": "studio.evil.example"}, timeout=10)
+        assert (renamed.status_code, renamed.json()["error"]["code"]) == (403, "server_host_refused")
         server.terminate()
         server.wait(10)

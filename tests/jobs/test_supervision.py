@@ -11,8 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.jobs.conftest import wait_for
+from tunesmith.jobs import supervisor as supervision
 from tunesmith.jobs.process import signal_worker
 from tunesmith.jobs.supervisor import Supervisor
 from tunesmith.store.experiments import TERMINAL, Experiment, ExperimentStore
@@ -136,6 +138,18 @@ def test_a_run_outlives_its_server_and_is_adopted(store: ExperimentStore, submit
         adopter.close()
 
 
+def test_a_worker_whose_pid_was_never_written_down_can_still_be_stopped(store: ExperimentStore, submit: Submit) -> None:
+    """Its server was killed between the launch and the record."""
+    run = submit(iters=100_000)
+    first, heir = Supervisor(store), Supervisor(store)
+    first.tick()
+    pid = store.get(run.id).pid
+    store.change(store.get(run.id), pid=0)
+    wait_for(lambda: heir.tick() or store.get(run.id).pid == pid, 10)  # type: ignore[func-returns-value]
+    assert signal_worker(pid, store.get(run.id).nonce, signal.SIGKILL)
+    wait_for(lambda: first.tick() or status(store, run) == "interrupted", 10)  # type: ignore[func-returns-value]
+
+
 def test_a_run_that_ended_while_nobody_watched_is_finished(store: ExperimentStore, submit: Submit) -> None:
     server, _ = start_server(store)
     run = submit(iters=40)
@@ -171,16 +185,16 @@ def test_a_stranger_with_the_same_pid_is_not_killed() -> None:
         stranger.kill()
 
 
-def test_a_hung_worker_is_killed_by_the_ladder(store: ExperimentStore, submit: Submit) -> None:
+def test_a_hung_worker_is_killed_by_the_ladder(store: ExperimentStore, submit: Submit, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stopped (SIGSTOP) worker answers nothing: when the waiting time is over, SIGKILL ends it."""
+    monkeypatch.setattr(supervision, "TERMINATE_AFTER_SECONDS", 0.2)
+    monkeypatch.setattr(supervision, "KILL_AFTER_SECONDS", 0.4)
     supervisor = Supervisor(store)
     run = submit(iters=100_000)
     supervisor.tick()
     wait_for(lambda: len(steps(store, run)) > 1)
     os.killpg(store.get(run.id).pid, signal.SIGSTOP)
-    folder = store.folder(run.id)
-    folder.request("cancel")
-    (folder.path / "requests" / "cancel.json").write_text(f'{{"at": {time.time() - 41}}}')
+    store.folder(run.id).request("cancel")
     wait_for(lambda: supervisor.tick() or status(store, run) == "cancelled", 10)  # type: ignore[func-returns-value]
 
 

@@ -28,14 +28,15 @@ except UserError as error:
 
 
 @pytest.mark.parametrize(("given", "said"), [(True, "Uploaded("), (False, "hub_upload_unreachable")])
-def test_only_the_uploading_process_reaches_the_hub(tmp_path: Path, given: bool, said: str) -> None:
+def test_only_the_uploading_process_reaches_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: bool, said: str) -> None:
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "model.safetensors").write_bytes(b"weights" * 1000)
     with serve_hub() as hub:
         hub.writers = {TOKEN}
-        source = os.environ | {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "home")}
-        environment = worker_environment(source) | {"HF_HOME": source["HF_HOME"], "HF_ENDPOINT": hub.address}
-        environment |= hub_environment(TOKEN, source) if given else {}
+        monkeypatch.setenv("HF_ENDPOINT", hub.address)
+        environment = worker_environment(os.environ) | {"HF_HOME": str(tmp_path / "home"), "HF_ENDPOINT": hub.address}
+        environment |= hub_environment() if given else {}
         command = [sys.executable, "-W", "ignore", "-c", UPLOAD, str(tmp_path / "model")]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
         assert done.stdout.startswith(said)

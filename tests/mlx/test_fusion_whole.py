@@ -21,10 +21,10 @@ from tunesmith.fusion.deltas import LowRank, to_dense
 from tunesmith.fusion.parity import DenseReference, HeldOut, held_out_losses, prove_adapter, prove_model
 from tunesmith.inference.adapter_bank import AdapterBank
 from tunesmith.inference.proof import compare_logits, encode_prompts, prompt_logits
-from tunesmith.models.adapter_files import verify_folder
 from tunesmith.models.fused_weights import adapter_change, fused_weights
 from tunesmith.models.loading import load_model
 from tunesmith.models.saving import save_model_folder
+from tunesmith.store.saved_folders import verify_folder
 from tunesmith.system.paths import DEMO_MODEL
 from tunesmith.training.config import LoraParameters, TrainConfig
 from tunesmith.training.run import train

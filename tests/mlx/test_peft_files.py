@@ -24,8 +24,8 @@ from tunesmith.export.peft import prove_peft, to_peft
 from tunesmith.export.peft_import import from_mlx, from_peft
 from tunesmith.i18n.catalog import error_words
 from tunesmith.inference.adapter_bank import AdapterBank
-from tunesmith.models.adapter_files import verify_folder
 from tunesmith.models.loading import hash_model, load_model
+from tunesmith.store.saved_folders import verify_folder
 from tunesmith.system.paths import DEMO_MODEL
 
 Tensors = dict[str, Any]

@@ -18,8 +18,8 @@ from tunesmith.errors import UserError
 from tunesmith.inference.adapter_bank import AdapterBank
 from tunesmith.inference.generation import generate_side_by_side, generate_text
 from tunesmith.inference.sampling import Sampling
-from tunesmith.models.adapter_files import verify_folder
 from tunesmith.models.loading import LoadedModel, load_model
+from tunesmith.store.saved_folders import verify_folder
 from tunesmith.system.paths import DEMO_MODEL
 from tunesmith.training.config import LoraParameters, TrainConfig
 from tunesmith.training.run import train
@@ -143,7 +143,7 @@ def test_every_report_has_every_figure(run_training: Train, write_rows: Write) -
     assert [m["step"] for m in lines if "val_loss" in m] == [0, 2, 3]
     wanted = {
         "train_loss", "learning_rate", "tokens_per_second", "seconds_per_step", "peak_memory_bytes", "tokens_seen", "grad_norm", "epoch",
-        "elapsed_seconds",
+        "elapsed_seconds", "active_memory_bytes", "cache_memory_bytes",
     }  # fmt: skip
     assert all(wanted <= set(m) for m in lines if "train_loss" in m)
     kinds = [e["kind"] for e in read_lines(folder / "events.jsonl")]

@@ -16,9 +16,10 @@ from mlx_lm.tuner.utils import load_adapters
 from tests.mlx.conftest import read_lines
 from tunesmith.errors import UserError
 from tunesmith.inference.adapter_bank import AdapterBank
-from tunesmith.models.adapter_files import WEIGHTS, verify_folder
+from tunesmith.models.adapter_files import WEIGHTS
 from tunesmith.models.loading import load_model
 from tunesmith.models.tuning import checkpoint_layers, find_lora_keys, make_trainable, quantize_base
+from tunesmith.store.saved_folders import verify_folder
 from tunesmith.system.paths import DEMO_MODEL
 from tunesmith.training.config import LoraParameters
 from tunesmith.training.health import Health

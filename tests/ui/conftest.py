@@ -88,6 +88,12 @@ def add_run(services: Services, status: str, name: str = "a run", **changes: Any
     return store.change(run, **changes) if changes else run
 
 
+def figures_of(app: AppTest) -> dict[str, Any]:
+    """Return what the page's live figures show at first."""
+    drawn = [orjson.loads(element.proto.json) for element in app.get("bidi_component")]
+    return next(data["figures"] for data in drawn if data.get("show") == "body")
+
+
 def everything_visible(app: AppTest) -> list[str]:
     """Return the words that a person reads on the page."""
     words: list[str] = []

@@ -47,21 +47,6 @@ def test_a_wrong_name_in_the_yaml_offers_the_nearest(open_page: OpenPage) -> Non
     assert t("error.setting_unknown", field="learning_rat", nearest="learning_rate") in [e.value for e in app.error]
 
 
-def test_settings_are_saved_over_the_shipped_ones(open_page: OpenPage, services: Services) -> None:
-    app = open_page("settings")
-    next(s for s in app.selectbox if s.label == "Language").set_value("ja")
-    next(b for b in app.button if b.label == t("common.save")).click().run()
-    assert services.settings.language == "ja"
-    assert "language: ja" in (services.data_dir / "settings.yaml").read_text()
-
-
-def test_a_missing_model_folder_is_named(open_page: OpenPage) -> None:
-    app = open_page("settings")
-    next(a for a in app.text_area if a.label == "Model folders").set_value("/no/such/folder")
-    next(b for b in app.button if b.label == t("common.save")).click().run()
-    assert t("error.folder_missing", folder="/no/such/folder") in [e.value for e in app.error]
-
-
 def test_a_form_that_was_left_goes_on_as_it_was(open_page: OpenPage) -> None:
     app = open_page("training")
     next(n for n in app.number_input if n.key.endswith(".iters")).set_value(7).run()

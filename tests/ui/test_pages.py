@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from tests.ui.conftest import PAGES, add_run, everything_visible
+from tests.ui.conftest import PAGES, add_run, everything_visible, figures_of
 from tunesmith.i18n.catalog import t
 from tunesmith.services.context import Services
 
@@ -54,12 +54,23 @@ def test_a_run_opens_by_its_address(open_page: OpenPage, services: Services, sta
     run = add_run(services, status)
     app = open_page("training", lang, run=run.id)
     assert_healthy(app)
-    assert any(t("run.loss", lang) == m.label for m in app.metric)
+    figures = figures_of(app)
+    assert figures["tiles"][0][0] == t("run.loss", lang)
+    assert figures["status_words"] == t(f"status.{status}", lang)
     labels = [b.label for b in app.button]
     assert (t("run.stop", lang) in labels) == (status in {"queued", "running"})
     assert (t("run.compare", lang) in labels) == (status == "completed")
     if status == "failed":
         assert t("error.loss_not_finite", lang, step=3, learning_rate=1.0) in [e.value for e in app.error]
+
+
+@pytest.mark.parametrize("lang", ["en", "ja"])
+def test_a_run_that_went_on_by_itself_says_from_where(open_page: OpenPage, services: Services, lang: str) -> None:
+    run = add_run(services, "running", restarts=[5, 1200])
+    words = t("run.restarted", lang, step="1,200", n=2)
+    assert words in [c.value for c in open_page("training", lang, run=run.id).caption]
+    plain = add_run(services, "running")
+    assert words not in [c.value for c in open_page("training", lang, run=plain.id).caption]
 
 
 def test_an_unknown_run_is_named(open_page: OpenPage, services: Services) -> None:

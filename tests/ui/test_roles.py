@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 from tests.ui.conftest import PAGES, add_run
 from tunesmith.access.people import ADMIN, ROLES, TRAINER, VIEWER, Person
 from tunesmith.i18n.catalog import t
+from tunesmith.services import dataset_versions
 from tunesmith.services.context import Services
 from tunesmith.ui import session
 
@@ -70,3 +71,31 @@ def test_whoever_s_note_is_old_is_asked_to_enter_again(open_page: Callable[..., 
     app = open_page("home")
     assert not app.exception
     assert t("error.code_needed") in [error.value for error in app.error]
+
+
+@pytest.mark.parametrize(("name", "role", "may"), [("Tom", TRAINER, False), ("Ann", TRAINER, True), ("Root", ADMIN, True)])
+def test_what_another_owns_is_used_but_not_changed(
+    services: Services, open_page: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch, name: str, role: str, may: bool
+) -> None:
+    rows = services.data_dir / "rows.jsonl"
+    rows.write_text('{"prompt": "a?", "completion": "b"}\n')
+    mine = dataset_versions.import_file(services.of(Person("Ann", TRAINER)), rows, "mine")
+    monkeypatch.setattr(session, "person", lambda: Person(name, role))
+    told = t("error.owned_by_another", owner="Ann")
+    app = open_page("dataset", data=mine)
+    (delete,) = [button for button in app.button if button.label == t("common.delete")]
+    assert (delete.disabled, delete.help or "") == ((False, "") if may else (True, told))
+    assert pressable(app, "dataset.train")
+
+
+def test_data_sets_are_filtered_by_who_brought_them(services: Services, open_page: Callable[..., AppTest]) -> None:
+    rows = services.data_dir / "rows.jsonl"
+    rows.write_text('{"prompt": "a?", "completion": "b"}\n')
+    for name in ("Ann", "Zoe"):
+        dataset_versions.import_file(services.of(Person(name, TRAINER)), rows, f"of {name}")
+    app = open_page("dataset", data="of-ann")
+    assert t("dataset.by_owner", name="Ann") in " ".join(caption.value for caption in app.caption)
+    app = app.pills(key="dataset-owner").set_value("Zoe").run()
+    assert not app.exception
+    (pick,) = [box for box in app.selectbox if box.label == t("dataset.pick")]
+    assert [option.partition(" ")[0] for option in pick.options] == ["of-ann", "of-zoe"]  # the one that the address asks for stays

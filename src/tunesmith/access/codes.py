@@ -7,30 +7,21 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
-import stat
-import sys
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tunesmith.access.people import ROLES, Person
 from tunesmith.errors import UserError
-from tunesmith.store.files import read_json, write_json
+from tunesmith.store.files import make_folder, read_json, write_json
+from tunesmith.store.locks import exclusively
+from tunesmith.system.secret_files import is_there_in_private, secrets_folder
 
 _LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"  # 31 that are not taken for each other
 _GROUPS, _GROUP_LETTERS = 6, 5  # 30 letters: 148 bits
 SHORTEST_PASSPHRASE, _SHORTEST_KEY = 12, 32
-
-
-def secrets_folder() -> Path:
-    """Return where secrets are kept: `TUNESMITH_SECRETS_DIR`, or the place that the system keeps for settings."""
-    if chosen := os.environ.get("TUNESMITH_SECRETS_DIR"):
-        return Path(chosen).expanduser().resolve()
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Preferences" / "Tunesmith"
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "tunesmith"
 
 
 def make_code() -> str:
@@ -73,46 +64,49 @@ class AccessFile:
 
     def open(self) -> AccessCodes:
         """Return the codes; made at the first call. Raises UserError `secrets_readable_by_others`, `store_file_unreadable`."""
-        try:
-            mode = self.path.stat().st_mode
-        except FileNotFoundError:
+        if not is_there_in_private(self.path):
             return self._write(AccessCodes({role: make_code() for role in ROLES}, _make_key()))
-        if stat.S_IMODE(mode) & 0o077:
-            raise UserError("secrets_readable_by_others", file=str(self.path))
         return _read(read_json(self.path), self.path)
 
-    def renew(self, role: str) -> AccessCodes:
-        """Give a role a new code; every session ends."""
-        return self._change_code(role, make_code())
-
     def choose(self, role: str, passphrase: str) -> AccessCodes:
-        """Give a role a passphrase of a person's choice; every session ends. Raises UserError `passphrase_short`, `passphrase_taken`."""
+        """Give a role a made code or a person's passphrase; every session ends. Raises UserError `passphrase_short`, `passphrase_taken`."""
         codes = self.open().codes
         if len(_plain(passphrase)) < SHORTEST_PASSPHRASE:
             raise UserError("passphrase_short", least=SHORTEST_PASSPHRASE)
         if any(_plain(code) == _plain(passphrase) for other, code in codes.items() if other != role):
             raise UserError("passphrase_taken")
-        return self._change_code(role, " ".join(passphrase.split()))
+        with self._alone():
+            known = self.open()
+            return self._write(replace(known, codes=known.codes | {role: " ".join(passphrase.split())}, key=_make_key()))
 
-    def _change_code(self, role: str, code: str) -> AccessCodes:
-        known = self.open()
-        return self._write(AccessCodes(known.codes | {role: code}, _make_key(), known.tokens))
+    def end_sessions(self) -> AccessCodes:
+        """Take another key: everybody enters again, the codes stay."""
+        with self._alone():
+            return self._write(replace(self.open(), key=_make_key()))
 
     def add_token(self, person: Person) -> str:
         """Return a new token of a program, which is shown this once: only its hash is kept."""
-        known, token = self.open(), secrets.token_urlsafe(32)
-        self._write(replace(known, tokens=known.tokens | {_hash(token): person}))
+        token = secrets.token_urlsafe(32)
+        with self._alone():
+            known = self.open()
+            self._write(replace(known, tokens=known.tokens | {_hash(token): person}))
         return token
 
     def drop_tokens(self, name: str) -> int:
         """Make a program's tokens worthless and return how many there were."""
-        known = self.open()
-        kept = {hashed: person for hashed, person in known.tokens.items() if person.name != name}
-        self._write(replace(known, tokens=kept))
+        with self._alone():
+            known = self.open()
+            kept = {hashed: person for hashed, person in known.tokens.items() if person.name != name}
+            self._write(replace(known, tokens=kept))
         return len(known.tokens) - len(kept)
 
+    def _alone(self) -> AbstractContextManager[None]:
+        """Keep other threads and processes from changing the file meanwhile."""
+        make_folder(self.path.parent)
+        return exclusively(self.path.with_name("access.lock"))
+
     def _write(self, codes: AccessCodes) -> AccessCodes:
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(self.path.parent)
         tokens = {hashed: [person.name, person.role] for hashed, person in codes.tokens.items()}
         write_json(self.path, {"v": 1, "codes": codes.codes, "key": codes.key, "tokens": tokens})
         return codes

@@ -6,7 +6,8 @@ In both, Host must be a name of this computer (a renamed address is not) and Ori
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
@@ -17,28 +18,38 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tunesmith.access.codes import AccessCodes, AccessFile
-from tunesmith.access.hosts import LOOPBACK_NAMES, host_of
 from tunesmith.access.people import TRAINER, Person, owner_of_this_computer
+from tunesmith.access.provider import Provider, ProviderFile
 from tunesmith.access.sessions import Sessions
+from tunesmith.access.sign_in import CALLBACK, START
+from tunesmith.access.visits import Visits
 from tunesmith.errors import UserError
+from tunesmith.system.hosts import LOOPBACK_NAMES, host_of
 from tunesmith.system.network import is_loopback
 
 LOGIN, LOGOUT, HEALTH = "/login", "/logout", "/health"
-OPEN_PATHS = frozenset({LOGIN, HEALTH})
+OPEN_PATHS = frozenset({LOGIN, HEALTH, START, CALLBACK})
 UPLOADS, API = "/_stcore/upload_file", "/api/"
 _SAFE_METHODS = {"GET", "HEAD"}
 Refuse = Callable[[Scope, int, UserError], Response]
+Note = Callable[[Person | None, str, Mapping[str, str]], None]  # who, what, with which facts
+
+
+def _note_nothing(person: Person | None, action: str, facts: Mapping[str, str]) -> None:
+    del person, action, facts
 
 
 class Door:
     """Whether the network may knock, under which names, and who has come in."""
 
-    def __init__(self, file: AccessFile, names: frozenset[str] | None = None, port: int = 0) -> None:
-        """`names` by which the network calls this computer; without any, the door stays shut."""
+    def __init__(self, file: AccessFile, names: frozenset[str] | None = None, port: int = 0, note: Note = _note_nothing) -> None:
+        """`names` by which the network calls this computer; without any, the door stays shut. `note` is told who came and went."""
         self.open_to_network = names is not None
         self.names = LOOPBACK_NAMES if names is None else names
         self.cookie = f"tunesmith_{port}" if port else "tunesmith"  # cookies do not tell ports apart
+        self.visits, self.note = Visits(), note
         self._file = file
+        self._provider_file = ProviderFile(file.path.parent)
         self._known: tuple[tuple[int, int], AccessCodes] | None = None
 
     def codes(self) -> AccessCodes:
@@ -48,6 +59,10 @@ class Door:
             codes = self._file.open()
             self._known = (_stamp(self._file.path), codes)
         return self._known[1]
+
+    def provider(self) -> Provider | None:
+        """Return who vouches for people, None where nobody does. Raises UserError `secrets_readable_by_others`, `store_file_unreadable`."""
+        return self._provider_file.open() if self.open_to_network else None
 
     def sessions(self) -> Sessions:
         """Return what issues and reads the notes in cookies."""
@@ -73,7 +88,7 @@ def token_of(scope: Scope, headers: Headers) -> str:
 def inner_address(text: str) -> str:
     """Return an address of this server as somebody wants it after entering; the first page for any that leads elsewhere."""
     plain = text.startswith("/") and text[1:2] not in {"/", "\\"} and text.isprintable()
-    return text if plain and text.partition("?")[0] not in {LOGIN, LOGOUT} else "/"
+    return text if plain and text.partition("?")[0] not in {LOGIN, LOGOUT, START, CALLBACK} else "/"
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -106,7 +121,8 @@ class Gate:
             await self._answer(scope, receive, send, headers, error)
             return
         known = {**scope, "headers": _with_checked_origin(scope), "state": {**scope.get("state", {}), "person": person}}
-        await self.app(known, receive, send)
+        with self.door.visits.tab(person) if person and scope["type"] == "websocket" else nullcontext():
+            await self.app(known, receive, send)
 
     def _admit(self, scope: Scope, headers: Headers) -> Person | None:
         """Return who asks, None at a path that is open to all. Raises UserError `code_needed`, `role_needed`."""
@@ -116,6 +132,8 @@ class Gate:
             raise UserError("code_needed")
         if person and scope["path"].startswith(UPLOADS) and not person.may(TRAINER):
             raise UserError("role_needed", role=TRAINER)
+        if person and self.door.visits.see(person, program=bool(token)) and token:
+            self.door.note(person, "door.program", {})
         return person
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, headers: Headers, error: UserError) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from tunesmith.access.codes import AccessFile
 from tunesmith.access.gate import Door, Note
-from tunesmith.access.hosts import own_names
 from tunesmith.access.provider import ProviderFile
+from tunesmith.system.hosts import own_names
 
 VARIABLE, NAMES_VARIABLE = "TUNESMITH_LAN", "TUNESMITH_LAN_NAMES"
 

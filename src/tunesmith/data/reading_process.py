@@ -21,6 +21,7 @@ from tunesmith.data.readers.source import Budget
 from tunesmith.data.rewriting import check, clean, resplit
 from tunesmith.data.row_kinds import mapping_of
 from tunesmith.errors import UserError
+from tunesmith.store.files import as_user_error
 
 EVERY_SECONDS = 0.2
 
@@ -72,7 +73,9 @@ def main() -> None:
     except MemoryError:
         _say({"error": UserError("data_needs_too_much_memory", file=Path(request["path"]).name).as_record()})
     except OSError as error:
-        _say({"error": UserError("data_not_written", reason=error.strerror or str(error)).as_record()})
+        told = as_user_error(error, Path(request["target"], "rows"))
+        wording = told if told.code == "disk_full" else UserError("data_not_written", reason=error.strerror or str(error))
+        _say({"error": wording.as_record()})
 
 
 if __name__ == "__main__":

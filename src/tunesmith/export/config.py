@@ -8,6 +8,7 @@ from tunesmith.settings.fields import setting
 
 MODES = ("affine", "mxfp4", "mxfp8", "nvfp4")
 RECIPES = ("none", "mixed_2_6", "mixed_3_4", "mixed_3_6", "mixed_4_6")
+ARRIVAL_FORMS = {"as_is": 0, "16bit": 16, "8bit": 8, "4bit": 4}  # form -> bits of a weight, 0 for its own
 FIXED_SHAPES = {"mxfp4": (32, 4), "mxfp8": (32, 8), "nvfp4": (16, 4)}  # mode -> (group size, bits)
 
 
@@ -30,6 +31,21 @@ class QuantizeRules:
     recipe: str = setting(
         "none", choices=RECIPES, label="Mixed recipe", advanced=True,
         help="Of affine: more bits for the layers that need them most; the numbers are the lower and the higher bits.",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ArrivalRules:
+    """What becomes of a model that was downloaded."""
+
+    form: str = setting(
+        "as_is", choices=tuple(ARRIVAL_FORMS), label="Keep it",
+        help="As it is: the downloaded files, ready for training. 16 bit: rewritten in MLX's own layout; a 32-bit model takes half the "
+        "room. 8 bit, 4 bit: smaller and faster, a little less exact; adapters are trained on top of it all the same.",
+    )  # fmt: skip
+    group_size: str = setting(
+        "64", choices=("32", "64", "128"), label="Group size", advanced=True,
+        help="Of 8 and 4 bit: how many weights share a scale. Smaller is more exact and larger on disk.",
     )  # fmt: skip
 
 

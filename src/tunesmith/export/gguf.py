@@ -19,7 +19,7 @@ from tunesmith.errors import UserError
 from tunesmith.export.gguf_architectures import ROPE_FACTORS, Array, Blueprint, read_blueprint, rope_factors, write_settings
 from tunesmith.export.gguf_tokens import read_vocabulary, write_vocabulary
 from tunesmith.models.fused_weights import FusedWeights
-from tunesmith.store.files import as_user_error
+from tunesmith.store.files import as_user_error, put_in_place
 from tunesmith.system.progress import Report, silent
 
 Type = gguf.GGMLQuantizationType
@@ -62,7 +62,7 @@ def written_aside(target: Path) -> Iterator[Path]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield aside
-        aside.rename(target)
+        put_in_place(aside, target)
     except OSError as error:
         raise as_user_error(error, target) from error
     finally:

@@ -7,7 +7,6 @@ be a second way to prove. The endpoint is that of the environment (`HF_ENDPOINT`
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,9 +15,10 @@ from threading import Lock
 
 from tunesmith.errors import UserError
 from tunesmith.export.folder_files import shared_files, total_bytes
+from tunesmith.system.hub import hub_endpoint
 from tunesmith.system.progress import Report, silent
+from tunesmith.system.secrets import mask
 
-DEFAULT_ENDPOINT = "https://huggingface.co"
 _CODES = {401: "hub_upload_token_refused", 403: "hub_upload_forbidden", 409: "hub_repository_exists"}
 
 
@@ -44,7 +44,7 @@ def upload_folder(
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     files = shared_files(folder)
-    endpoint = os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT
+    endpoint = hub_endpoint()
     api = HfApi(endpoint=endpoint, token=token)
     disable_progress_bars()
     with _worded(repo_id, endpoint, token), ExitStack() as opened:
@@ -107,7 +107,7 @@ def _worded(repo_id: str, endpoint: str, token: str) -> Iterator[None]:
         raise UserError("hub_repository_name_wrong", name=repo_id) from error
     except Exception as error:  # whatever the network and its libraries raise
         cause = _root(error)
-        reason = (" ".join(str(cause).split()) or type(cause).__name__).replace(token, "***")[:300]
+        reason = mask(" ".join(str(cause).split()) or type(cause).__name__, token)[:300]
         status = cause.response.status_code if isinstance(cause, errors.HfHubHTTPError) else 0
         if status in _CODES:
             raise UserError(_CODES[status], **facts) from error

@@ -14,7 +14,7 @@ from typing import Any
 
 from tunesmith.errors import UserError
 from tunesmith.export.folder_files import shared_files, total_bytes
-from tunesmith.store.files import as_user_error, read_json, write_json
+from tunesmith.store.files import as_user_error, put_in_place, read_json, write_json
 from tunesmith.system.memory import require_space
 from tunesmith.system.paths import resolve_under
 from tunesmith.system.progress import Report, silent
@@ -130,7 +130,7 @@ def _exchange(aside: Path, target: Path) -> None:
     if target.exists():
         target.rename(old)
     try:
-        aside.rename(target)
+        put_in_place(aside, target)
     except OSError:
         if old.exists():
             old.rename(target)

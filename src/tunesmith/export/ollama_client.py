@@ -1,6 +1,6 @@
 """Asks an Ollama server by its REST interface: list, show, upload, create, chat, delete. Knows neither templates nor what we own.
 
-Only allowed hosts are asked, no redirect is followed. Ollama quantises nothing of a GGUF file: a finished one is uploaded.
+Only allowed hosts are asked. Ollama quantises nothing of a GGUF file: a finished one is uploaded.
 Source: docs/api.md, server/create.go and server/routes.go of ollama.
 """
 
@@ -18,13 +18,14 @@ import requests
 from tunesmith.errors import UserError
 from tunesmith.export.ollama import OllamaModel, full_name
 from tunesmith.store.files import sha256_of
-from tunesmith.system.endpoint import Endpoint, check_endpoint
+from tunesmith.system.outgoing import Outgoing
 from tunesmith.system.progress import Progress, Report, silent
 
 DEFAULT_ADDRESS = "http://127.0.0.1:11434"
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
-CONNECT_SECONDS, READ_SECONDS = 10.0, 900.0  # loading a large model before its first answer takes minutes
-MOST_LINE_BYTES = 2_000_000
+READ_SECONDS, ANSWER_SECONDS = 900.0, 3600.0  # loading a large model before its first answer takes minutes
+SLOWEST_BYTES_PER_SECOND = 500_000  # of an upload
+MOST_ANSWER_BYTES = 16_000_000
 _PIECE_BYTES = 1 << 20
 
 
@@ -51,14 +52,12 @@ class OllamaClient:
     """One server; the connection is kept open between questions.
 
     Raises UserError `endpoint_address_wrong`, `endpoint_host_not_allowed` when it is made; every method `ollama_not_running`,
-    `ollama_broke_off`, `ollama_refused`, `ollama_bad_answer`, `endpoint_redirects`.
+    `ollama_broke_off`, `ollama_refused`, `ollama_bad_answer`, and as `Outgoing.request` and `pieces` do.
     """
 
     def __init__(self, base_url: str = DEFAULT_ADDRESS, allowed_hosts: Collection[str] = LOOPBACK_HOSTS) -> None:
-        check_endpoint(Endpoint(base_url, ""), allowed_hosts)
-        self.address = base_url.rstrip("/")
-        self._session = requests.Session()
-        self._session.trust_env = False  # no proxy: models go to the allowed host only
+        self._outgoing = Outgoing(base_url, allowed_hosts, READ_SECONDS)
+        self.address = self._outgoing.address
 
     def version(self) -> str:
         """Return the server's version."""
@@ -98,7 +97,8 @@ class OllamaClient:
                 raise self._refusal(answer)
             present = answer.status_code == 200
         if not present:
-            with self._request("POST", path, data=_Pieces(file, lambda share: report("uploading", share))) as answer:
+            pieces = _Pieces(file, lambda share: report("uploading", share))
+            with self._request("POST", path, ANSWER_SECONDS + len(pieces) / SLOWEST_BYTES_PER_SECOND, data=pieces) as answer:
                 if answer.status_code not in {200, 201}:
                     raise self._refusal(answer)
         report("uploading", 1.0)
@@ -113,7 +113,7 @@ class OllamaClient:
         last = ""
         with self._request("POST", "/api/create", json=body) as answer:
             if answer.status_code != 200:
-                raise UserError("ollama_create_failed", model=name, reason=_reason(answer))
+                raise UserError("ollama_create_failed", model=name, reason=self._reason(answer))
             for count, line in enumerate(self._lines(answer)):
                 if line.get("error"):
                     raise UserError("ollama_create_failed", model=name, reason=str(line["error"])[:300])
@@ -145,7 +145,7 @@ class OllamaClient:
                 raise UserError("ollama_model_unknown", model=body["model"], address=self.address)
             if answer.status_code != 200:
                 raise self._refusal(answer)
-            content = answer.content
+            content = self._content(answer)
         try:
             found = orjson.loads(content or b"{}")
         except ValueError as error:
@@ -155,16 +155,12 @@ class OllamaClient:
         return found
 
     @contextmanager
-    def _request(self, method: str, path: str, **options: Any) -> Iterator[requests.Response]:
+    def _request(self, method: str, path: str, seconds: float = ANSWER_SECONDS, **options: Any) -> Iterator[requests.Response]:
         """Send and give the answer while it comes; word what the network does."""
         connected = False
         try:
-            with self._session.request(
-                method, self.address + path, timeout=(CONNECT_SECONDS, READ_SECONDS), allow_redirects=False, stream=True, **options
-            ) as answer:
+            with self._outgoing.request(method, path, seconds, **options) as answer:
                 connected = True
-                if 300 <= answer.status_code < 400:
-                    raise UserError("endpoint_redirects", address=self.address, status=answer.status_code)
                 yield answer
         except requests.RequestException as error:
             began = connected or "data" in options or isinstance(error, requests.ReadTimeout)
@@ -172,7 +168,7 @@ class OllamaClient:
             raise UserError(code, address=self.address, reason=type(error).__name__) from error
 
     def _lines(self, answer: requests.Response) -> Iterator[dict[str, Any]]:
-        for line in answer.iter_lines(_PIECE_BYTES):
+        for line in self._outgoing.lines(answer, MOST_ANSWER_BYTES):
             if not line.strip():
                 continue
             try:
@@ -183,8 +179,20 @@ class OllamaClient:
                 raise self._bad_answer(type(found).__name__)
             yield found
 
+    def _content(self, answer: requests.Response) -> bytes:
+        return b"".join(self._outgoing.pieces(answer, MOST_ANSWER_BYTES))
+
+    def _reason(self, answer: requests.Response) -> str:
+        """Return the server's own words for a refusal."""
+        content = self._content(answer)
+        try:
+            words = orjson.loads(content)["error"]
+        except (ValueError, LookupError, TypeError):
+            words = content.decode("utf-8", "replace")
+        return " ".join(str(words).split())[:300] or "-"
+
     def _refusal(self, answer: requests.Response) -> UserError:
-        return UserError("ollama_refused", address=self.address, status=answer.status_code, reason=_reason(answer))
+        return UserError("ollama_refused", address=self.address, status=answer.status_code, reason=self._reason(answer))
 
     def _bad_answer(self, reason: str) -> UserError:
         return UserError("ollama_bad_answer", address=self.address, reason=reason)
@@ -208,13 +216,3 @@ class _Pieces:
                 yield piece
                 done += len(piece)
                 self._report(done / self._size)
-
-
-def _reason(answer: requests.Response) -> str:
-    """Return the server's own words for a refusal."""
-    content = answer.raw.read(MOST_LINE_BYTES, decode_content=True)
-    try:
-        words = orjson.loads(content)["error"]
-    except (ValueError, LookupError, TypeError):
-        words = content.decode("utf-8", "replace")
-    return " ".join(str(words).split())[:300] or "-"

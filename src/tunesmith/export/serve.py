@@ -1,7 +1,7 @@
 """An OpenAI-compatible server of one model: `python -m tunesmith.export.serve --model FOLDER`. Knows no jobs and no language.
 
 Routes: /v1/models, /v1/chat/completions, /v1/completions. No CORS, so other sites' pages cannot ask: a body must be declared as JSON,
-which a browser asks leave for, and on loopback the Host must be this machine's own, which a renamed address (DNS rebinding) is not.
+which a browser asks leave for, and the Host must be a name or an address of this machine, which a renamed one (DNS rebinding) is not.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import orjson
 import uvicorn
@@ -35,7 +34,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tunesmith.errors import UserError
 from tunesmith.export.openai_format import Envelope, Kind, Piece, describe_error, describe_model, read_question
 from tunesmith.models.safety import check_model_folder
+from tunesmith.system.hosts import LOOPBACK_NAMES, host_of, own_names
 from tunesmith.system.network import EVERYWHERE, is_loopback, lan_address
+from tunesmith.system.secrets import find_key
 
 if TYPE_CHECKING:
     from tunesmith.export.served_model import ModelQueue, Ticket
@@ -51,7 +52,10 @@ CLIENT_GONE = 499  # nginx's number; nobody reads it
 
 @dataclass(frozen=True)
 class Serving:
-    """What is served and where: `name` is the model's for clients, port 0 a free one, `key` the bearer key or nothing."""
+    """What is served and where: `name` is the model's for clients, port 0 a free one, `key` the bearer key or nothing.
+
+    `names` are further ones by which the network calls this machine.
+    """
 
     model: Path
     adapter: Path | None
@@ -59,6 +63,11 @@ class Serving:
     host: str = "127.0.0.1"
     port: int = 0
     key: str = ""
+    names: tuple[str, ...] = ()
+
+    def hosts(self, loopback: bool) -> frozenset[str]:
+        """Return the Host names that are let in."""
+        return LOOPBACK_NAMES | {self.host.lower()} if loopback else own_names((self.host, *self.names))
 
 
 def serve(serving: Serving, ready: Callable[[str], object]) -> None:
@@ -76,7 +85,7 @@ def serve(serving: Serving, ready: Callable[[str], object]) -> None:
         questions = ModelQueue(serving.model, serving.adapter)
         try:
             _listen(listener, serving)
-            app = build_app(questions, serving, {"127.0.0.1", "localhost", "::1", serving.host.lower()} if own else None)
+            app = build_app(questions, serving, serving.hosts(own))
             config = uvicorn.Config(
                 app, lifespan="off", ws="none", log_config=None, access_log=False, server_header=False,
                 timeout_graceful_shutdown=CLOSING_SECONDS,
@@ -121,8 +130,8 @@ def _address(host: str, port: int) -> str:
     return f"http://[{reachable}]:{port}/v1" if ":" in reachable else f"http://{reachable}:{port}/v1"
 
 
-def build_app(questions: ModelQueue, serving: Serving, hosts: set[str] | None) -> Starlette:
-    """Return the routes behind their gate; `hosts` are the Host names that are let in, None for any."""
+def build_app(questions: ModelQueue, serving: Serving, hosts: frozenset[str]) -> Starlette:
+    """Return the routes behind their gate; `hosts` are the Host names that are let in."""
     api = Api(questions, serving.name)
     routes = [
         Route("/v1/models", api.list_models), Route("/v1/models/{name:path}", api.show_model),
@@ -228,7 +237,7 @@ async def _read_body(request: Request) -> bytes:
 class Gate:
     """ASGI middleware: lets in who names an allowed Host and has the key."""
 
-    def __init__(self, app: ASGIApp, hosts: set[str] | None, key: str) -> None:
+    def __init__(self, app: ASGIApp, hosts: frozenset[str], key: str) -> None:
         self._app = app
         self._hosts = hosts
         self._expected = f"Bearer {key}".encode() if key else b""
@@ -236,20 +245,13 @@ class Gate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
         headers = Headers(scope=scope)
-        host = _host_of(headers.get("host", ""))
-        if self._hosts is not None and host not in self._hosts:
-            await _refuse(UserError("server_host_refused", host=host[:200]))(scope, receive, send)
+        named = headers.getlist("host")
+        if len(named) != 1 or host_of(named[0]) not in self._hosts:
+            await _refuse(UserError("server_host_refused", host=", ".join(named)[:200]))(scope, receive, send)
         elif self._expected and not hmac.compare_digest(headers.get("authorization", "").encode("latin-1"), self._expected):
             await _refuse(UserError("server_key_wrong"))(scope, receive, send)
         else:
             await self._app(scope, receive, send)
-
-
-def _host_of(header: str) -> str:
-    try:
-        return urlsplit(f"//{header}").hostname or ""
-    except ValueError:
-        return ""
 
 
 def _as_json(record: dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -291,7 +293,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     prepare_engine()  # before the first import of mlx
     try:
-        key = os.environ.get(options.key_variable, "")
+        key = find_key(options.key_variable) if options.key_variable else ""
         if options.key_variable and not key:
             raise UserError("endpoint_key_missing", variable=options.key_variable)
         name = options.name or options.model.resolve().name

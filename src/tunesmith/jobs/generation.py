@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.errors import UserError
-from tunesmith.jobs.job import REQUEST, error_of, read_end, status_of
-from tunesmith.store.files import LineTail, read_json
+from tunesmith.jobs.job import error_of, read_end, read_request, status_of
+from tunesmith.store.files import LineTail
 
 WORKER = "tunesmith.jobs.generation_worker"
 ROWS, REJECTED = "rows.jsonl", "rejected.jsonl"
@@ -36,6 +36,11 @@ class Generation:
     folder: Path
 
     @property
+    def owner(self) -> str:
+        """Who started it; nothing for an old one."""
+        return str(self.request.get("owner", ""))
+
+    @property
     def wanted(self) -> int:
         """How many rows are wanted."""
         return int(self.request["rules"]["count"])
@@ -47,12 +52,12 @@ class Generation:
 
 
 def read_generation(folder: Path) -> Generation:
-    """Return how far a generation is."""
+    """Return how far a generation is. Raises UserError `store_file_unreadable`."""
     rows, rejected = list(LineTail(folder / ROWS).read_new()), list(LineTail(folder / REJECTED).read_new())
     told = [row["provenance"] for row in rows] + rejected
     end = read_end(folder)
     return Generation(
-        id=folder.name, request=read_json(folder / REQUEST), status=status_of(folder, end), accepted=len(rows),
+        id=folder.name, request=read_request(folder), status=status_of(folder, end), accepted=len(rows),
         rejected=dict(Counter(line["code"] for line in rejected).most_common()), prompt_tokens=sum(t["prompt_tokens"] for t in told),
         completion_tokens=sum(t["completion_tokens"] for t in told), seconds=sum(t["seconds"] for t in told),
         error=error_of(end), folder=folder,

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tunesmith.errors import UserError
-from tunesmith.store.files import read_json, write_json
+from tunesmith.store.files import make_folder, put_in_place, read_json, staged_folder, worded, write_json
 from tunesmith.store.locks import ProcessLock, is_held
+from tunesmith.store.saved_folders import drop_whole
 from tunesmith.system.environment import worker_environment
 from tunesmith.system.paths import resolve_under
 
@@ -27,9 +28,15 @@ REQUEST, PROGRESS, END, CANCEL, LOCK, LOG = "request.json", "progress.json", "en
 FORECAST_FROM = 0.02  # share done from which the rest can be foretold
 
 
+T = TypeVar("T")
+
+
 @dataclass(frozen=True)
 class Job:
-    """How far a job is: `status` is running, completed, failed, cancelled, or stopped (its worker died); `share` of the phase 0..1."""
+    """How far a job is: `status` is running, completed, failed, cancelled, or stopped (its worker died); `share` of the phase 0..1.
+
+    `first_share` was there when the phase began, `seconds` ago: a download that goes on begins in its middle.
+    """
 
     id: str
     kind: str
@@ -42,6 +49,12 @@ class Job:
     error: UserError | None
     created_at: float
     folder: Path
+    first_share: float = 0.0
+
+    @property
+    def owner(self) -> str:
+        """Who started it; nothing for an old one."""
+        return str(self.request.get("owner", ""))
 
     @property
     def ended(self) -> bool:
@@ -51,7 +64,13 @@ class Job:
     @property
     def seconds_left(self) -> float | None:
         """What the rest of this phase takes at its pace so far, None while that cannot be told."""
-        return self.seconds / self.share * (1 - self.share) if self.share > FORECAST_FROM else None
+        done = self.share - self.first_share
+        return self.seconds / done * (1 - self.share) if done > FORECAST_FROM * (1 - self.first_share) else None
+
+    @property
+    def pace(self) -> float:
+        """Which share of this phase was done in a second, so far."""
+        return (self.share - self.first_share) / self.seconds if self.seconds else 0.0
 
 
 class JobFolders:
@@ -59,14 +78,14 @@ class JobFolders:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(root)
 
     def create(self, request: Mapping[str, Any]) -> str:
         """Write down what is wanted and return the job's id. Raises UserError `disk_full`."""
         job_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
-        folder = self.root / job_id
-        folder.mkdir(mode=0o700)
-        write_json(folder / REQUEST, {**request, "folder": str(folder), "created_at": time.time()})
+        with staged_folder(self.root) as staged:
+            write_json(staged / REQUEST, {**request, "folder": str(self.root / job_id), "created_at": time.time()})
+            put_in_place(staged, self.root / job_id)
         return job_id
 
     def folder(self, job_id: str) -> Path:
@@ -76,37 +95,84 @@ class JobFolders:
             raise UserError("job_unknown", job=job_id)
         return path
 
+    def ids(self) -> list[str]:
+        """Return the ids of all that lie there, readable or not."""
+        return sorted(path.name for path in self.root.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+    def readable(self, read: Callable[[Path], T]) -> list[T]:
+        """Return what is read of each job, newest first; one whose files are damaged is left out."""
+        found = []
+        for folder in self.all():
+            with suppress(UserError):
+                found.append(read(folder))
+        return found
+
     def all(self) -> list[Path]:
         """Return the jobs' folders, newest first."""
-        return sorted((p for p in self.root.iterdir() if (p / REQUEST).is_file()), reverse=True)
+        return sorted((p for p in self.root.glob("[!.]*") if (p / REQUEST).is_file()), reverse=True)
 
     def delete(self, job_id: str) -> None:
         """Delete what is known of an ended job. Raises UserError `job_unknown`, `job_running`."""
         folder = self.folder(job_id)
         if is_held(folder / LOCK):
             raise UserError("job_running", job=job_id)
-        shutil.rmtree(folder)
+        with worded(folder):
+            drop_whole(folder)
 
 
 def kind_of(folder: Path) -> str:
-    """Return a job's kind without reading what it made."""
-    return str(read_json(folder / REQUEST).get("kind", ""))
+    """Return a job's kind without reading what it made, nothing of one that cannot be read."""
+    try:
+        return str(read_request(folder).get("kind", ""))
+    except UserError:
+        return ""
 
 
 def read_job(folder: Path) -> Job:
-    """Return how far a job is."""
-    request, end = read_json(folder / REQUEST), read_end(folder)
-    told = read_json(folder / PROGRESS) if (folder / PROGRESS).exists() else {}
+    """Return how far a job is; one whose files are damaged has failed, with what is wrong as its error."""
+    request: dict[str, Any] = {}
+    end: dict[str, Any] = {}
+    told: dict[str, Any] = {}
+    damage: UserError | None = None
+    try:
+        request = read_request(folder)
+        end, told = read_end(folder), read_part(folder, PROGRESS)
+    except UserError as error:
+        damage = error
+    share, first_share, seconds = (_as_number(told.get(name)) for name in ("share", "first_share", "seconds"))
     return Job(
-        id=folder.name, kind=str(request.get("kind", "")), request=request, status=status_of(folder, end), phase=str(told.get("phase", "")),
-        share=float(told.get("share", 0.0)), seconds=float(told.get("seconds", 0.0)), result=end.get("result") or {},
-        error=error_of(end), created_at=float(request["created_at"]), folder=folder,
+        id=folder.name, kind=str(request.get("kind", "")), request=request, status="failed" if damage else status_of(folder, end),
+        phase=str(told.get("phase", "")), share=share, seconds=seconds, result=end.get("result") or {}, error=damage or error_of(end),
+        created_at=_as_number(request.get("created_at")) or folder.stat().st_mtime, folder=folder, first_share=first_share,
     )  # fmt: skip
 
 
+def read_request(folder: Path) -> dict[str, Any]:
+    """Return what is wanted of a job. Raises UserError `store_file_unreadable`."""
+    request = read_part(folder, REQUEST)
+    if not isinstance(request.get("created_at"), int | float):
+        raise UserError("store_file_unreadable", file=REQUEST, folder=folder.name, reason="created_at")
+    return request
+
+
+def read_part(folder: Path, name: str) -> dict[str, Any]:
+    """Return one record of a job, nothing where there is none. Raises UserError `store_file_unreadable`."""
+    try:
+        record = read_json(folder / name)
+    except FileNotFoundError:
+        return {}
+    if not isinstance(record, dict):
+        raise UserError("store_file_unreadable", file=name, folder=folder.name, reason=type(record).__name__)
+    return record
+
+
+def _as_number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
 def read_end(folder: Path) -> dict[str, Any]:
-    """Return how a job ended, nothing while it has not."""
-    return dict(read_json(folder / END)) if (folder / END).exists() else {}
+    """Return how a job ended, nothing while it has not. Raises UserError `store_file_unreadable`."""
+    return read_part(folder, END)
 
 
 def status_of(folder: Path, end: Mapping[str, Any]) -> str:
@@ -117,7 +183,7 @@ def status_of(folder: Path, end: Mapping[str, Any]) -> str:
 def error_of(end: Mapping[str, Any]) -> UserError | None:
     """Return what went wrong."""
     error = end.get("error")
-    return UserError(error["code"], **error["facts"]) if error else None
+    return UserError(str(error.get("code")), **error.get("facts", {})) if isinstance(error, dict) else None
 
 
 def launch(folder: Path, worker: str, environment: Mapping[str, str] | None = None) -> None:
@@ -139,5 +205,6 @@ def launch(folder: Path, worker: str, environment: Mapping[str, str] | None = No
 
 
 def cancel(folder: Path) -> None:
-    """Ask the worker to end at its next step."""
-    (folder / CANCEL).touch()
+    """Ask the worker to end at its next step. Raises UserError `disk_full`."""
+    with worded(folder / CANCEL):
+        (folder / CANCEL).touch()

@@ -36,6 +36,7 @@ KINDS: Mapping[str, JobKind] = {
     "sweep_weights": JobKind("fusing:sweep_weights"),
     "fuse_into_base": JobKind("models:fuse_into_base"),
     "quantize": JobKind("models:quantize"),
+    "download_model": JobKind("downloads:download_model", computes=False),  # takes the accelerator only to convert
     "pack_runs": JobKind("packing:pack_runs", computes=False),
     "adopt_adapter": JobKind("adapters:adopt_adapter", computes=False),
     "import_adapter": JobKind("adapters:import_adapter", computes=False),

@@ -20,8 +20,8 @@ REPORT_SECONDS = 0.3
 WAIT_SECONDS = 0.1
 
 
-class Cancelled(Exception):
-    """Somebody asked the job to end."""
+class Cancelled(BaseException):
+    """Somebody asked the job to end. No Exception: what words the errors of a library must not take it for one of them."""
 
 
 class Reporter:
@@ -29,7 +29,7 @@ class Reporter:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._phase, self._began, self._told = "", time.monotonic(), 0.0
+        self._phase, self._began, self._told, self._first_share = "", time.monotonic(), 0.0, 0.0
 
     def __call__(self, phase: str, share: float = 0.0) -> None:
         """Note how far the phase is (0..1). Raises Cancelled."""
@@ -37,15 +37,18 @@ class Reporter:
             raise Cancelled
         now = time.monotonic()
         if phase != self._phase:
-            self._phase, self._began, self._told = phase, now, 0.0
+            self._phase, self._began, self._told, self._first_share = phase, now, 0.0, share
         if now - self._told >= REPORT_SECONDS:
             self._told = now
-            write_json(self._folder / PROGRESS, {"phase": phase, "share": share, "seconds": now - self._began})
+            told = {"phase": phase, "share": share, "first_share": self._first_share, "seconds": now - self._began}
+            write_json(self._folder / PROGRESS, told)
 
 
 def run_to_end(folder: Path, work: Callable[[], dict[str, Any]]) -> int:
     """Do the work; the last thing written is how it ended: its record, or what went wrong."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+    for talker in ("httpx", "httpx2"):
+        logging.getLogger(talker).setLevel(logging.WARNING)  # the addresses that it tells may be signed
     try:
         end = work()
     except Cancelled:

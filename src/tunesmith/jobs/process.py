@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
 from tunesmith.system.environment import worker_environment
+from tunesmith.system.paths import typed_path
 
 
 def worker_command(run_dir: Path, nonce: str, processes: int = 1, hostfile: str = "", port: int = 0) -> list[str]:
@@ -20,7 +22,7 @@ def worker_command(run_dir: Path, nonce: str, processes: int = 1, hostfile: str 
     if processes == 1 and not hostfile:
         return alone
     launcher = [str(Path(sys.executable).with_name("mlx.launch")), "--backend", "ring", "--starting-port", str(port)]
-    spread = ["--hostfile", hostfile] if hostfile else ["-n", str(processes)]
+    spread = ["--hostfile", str(typed_path(hostfile))] if hostfile else ["-n", str(processes)]
     return [*launcher, *spread, "--", *alone]
 
 
@@ -36,6 +38,15 @@ def launch_worker(run_dir: Path, command: Sequence[str], inherited: Sequence[int
             start_new_session=True,  # Ctrl-C in the server's terminal must not reach a training
             pass_fds=tuple(inherited),
         )
+
+
+def find_worker(nonce: str) -> int:
+    """Return the pid of a launch's first process, 0 where there is none: whoever launched it may have died before writing it down."""
+    for process in psutil.process_iter(["cmdline"]):
+        if nonce in (process.info["cmdline"] or ()):
+            with suppress(ProcessLookupError):
+                return os.getpgid(process.pid)
+    return 0
 
 
 def signal_worker(pid: int, nonce: str, number: signal.Signals) -> bool:

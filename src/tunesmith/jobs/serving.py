@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,12 @@ from typing import Any
 import orjson
 
 from tunesmith.errors import UserError
-from tunesmith.jobs.job import CANCEL, LOCK, LOG, REQUEST, JobFolders, cancel, error_of, launch, read_end
+from tunesmith.jobs.job import CANCEL, LOCK, LOG, JobFolders, cancel, error_of, launch, read_end, read_part, read_request
 from tunesmith.jobs.process import signal_worker
-from tunesmith.store.files import read_json
 from tunesmith.store.locks import is_held
 
 WORKER = "tunesmith.jobs.serving_worker"
+SHELF = "serving"
 SERVER = "server.json"
 KEY_VARIABLE = "TUNESMITH_SERVING_KEY"
 KILL_AFTER_SECONDS, GIVE_UP_AFTER_SECONDS = 5.0, 10.0
@@ -47,6 +48,7 @@ class ModelServer:
     error: UserError | None
     created_at: float
     folder: Path
+    owner: str = ""
 
     @property
     def log(self) -> Path:
@@ -58,18 +60,19 @@ class ServingStore:
     """The servers of a data folder. Any process may ask, start and stop; what lives is told by the servers' own locks."""
 
     def __init__(self, data_dir: Path) -> None:
-        self._folders = JobFolders(data_dir / "serving")
+        self._folders = JobFolders(data_dir / SHELF)
 
     def start(
-        self, model: Path, adapter: Path | None, name: str, host: str = "127.0.0.1", port: int = 0, key: str = ""
+        self, model: Path, adapter: Path | None, name: str, host: str = "127.0.0.1", port: int = 0, key: str = "",
+        owner: str = "", names: Sequence[str] = (),
     ) -> ModelServer:  # fmt: skip
         """Start a server and return its record at once: what is wrong with model, adapter or port is told there.
 
-        Port 0 takes a free one; a host other than loopback wants a key. Raises UserError `disk_full`.
+        Port 0 takes a free one; a host other than loopback wants a key and `names` by which it may be called. Raises UserError `disk_full`.
         """
         request = {
             "kind": "serve", "model_path": str(model), "adapter_path": str(adapter) if adapter else None, "name": name, "host": host,
-            "port": port, "keyed": bool(key),
+            "port": port, "keyed": bool(key), "owner": owner, "names": list(names),
         }  # fmt: skip
         serving_id = self._folders.create(request)
         launch(self._folders.folder(serving_id), WORKER, {KEY_VARIABLE: key})
@@ -81,7 +84,7 @@ class ServingStore:
 
     def all(self) -> list[ModelServer]:
         """Return all servers, newest first."""
-        return [_read(folder) for folder in self._folders.all()]
+        return self._folders.readable(_read)
 
     def stop(self, serving_id: str) -> None:
         """End a server: SIGTERM, and SIGKILL after five seconds. Raises UserError `job_unknown`, `job_running` when it will not die."""
@@ -112,12 +115,12 @@ def _signal(folder: Path, number: signal.Signals) -> bool:
 
 def _read_server(folder: Path) -> dict[str, Any]:
     """Return the worker's pid, a word of its command, and its address; nothing before it wrote them."""
-    return dict(read_json(folder / SERVER)) if (folder / SERVER).exists() else {}
+    return read_part(folder, SERVER)
 
 
 def _read(folder: Path) -> ModelServer:
     held = is_held(folder / LOCK)  # first, for a worker writes its end before it gives the lock back
-    request, server, end = read_json(folder / REQUEST), _read_server(folder), read_end(folder)
+    request, server, end = read_request(folder), _read_server(folder), read_end(folder)
     address = str(server.get("address", "")) if held else ""
     error = error_of(end)
     if held:
@@ -130,7 +133,7 @@ def _read(folder: Path) -> ModelServer:
     return ModelServer(
         id=folder.name, status=status, address=address, name=request["name"], model_path=Path(request["model_path"]),
         adapter_path=Path(adapter) if adapter else None, host=request["host"], port=request["port"], keyed=request["keyed"], error=error,
-        created_at=float(request["created_at"]), folder=folder,
+        created_at=float(request["created_at"]), folder=folder, owner=str(request.get("owner", "")),
     )  # fmt: skip
 
 

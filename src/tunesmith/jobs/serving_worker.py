@@ -43,7 +43,8 @@ def main() -> int:
         request = read_json(folder / REQUEST)
         adapter, key = request["adapter_path"], os.environ.pop(KEY_VARIABLE, "")
         model = Path(request["model_path"])
-        serve(Serving(model, Path(adapter) if adapter else None, request["name"], request["host"], request["port"], key), tell)
+        names = tuple(request.get("names", ()))
+        serve(Serving(model, Path(adapter) if adapter else None, request["name"], request["host"], request["port"], key, names), tell)
         return {"status": "stopped"}
 
     return run_to_end(folder, work)

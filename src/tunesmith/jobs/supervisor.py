@@ -11,15 +11,17 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from tunesmith.errors import UserError
-from tunesmith.jobs.process import launch_worker, signal_worker, worker_command
+from tunesmith.jobs.process import find_worker, launch_worker, signal_worker, worker_command
 from tunesmith.jobs.queue import occupying, waiting_line
 from tunesmith.jobs.summary import summarise
-from tunesmith.settings.files import from_mapping, parse_yaml
+from tunesmith.settings.files import from_mapping, load_yaml
 from tunesmith.store.experiments import RESUMABLE, Experiment, ExperimentStore
+from tunesmith.store.files import as_user_error
 from tunesmith.store.locks import ProcessLock, is_held
 from tunesmith.store.run_folder import RunFolder
 from tunesmith.training.config import TrainConfig
@@ -29,17 +31,25 @@ logger = logging.getLogger(__name__)
 TICK_SECONDS = 0.3
 TERMINATE_AFTER_SECONDS = 30.0
 KILL_AFTER_SECONDS = 40.0
+TROUBLED_SECONDS = 5.0  # after a tick that failed: what failed will mostly fail again
 RING_PORT, RING_PORTS = 32323, 8000  # mlx.launch's own first port, and how far a run may go from it
 
 
 class Supervisor:
     """Owns every record's status. Only one lives per store: the others wait for its lock and are read-only."""
 
-    def __init__(self, store: ExperimentStore, may_start: Callable[[], bool] = lambda: True) -> None:
+    def __init__(
+        self, store: ExperimentStore, may_start: Callable[[], bool] = lambda: True, restarts: Callable[[], int] = lambda: 0,
+        command: Callable[[RunFolder, str], list[str]] | None = None,
+    ) -> None:  # fmt: skip
+        """`restarts` says how often a run whose worker died goes on by itself, `command` what a launch (folder, nonce) executes."""
         self._store = store
         self._may_start = may_start
+        self._restarts = restarts
+        self._command = command or run_command
         self._lock = ProcessLock(store.locks / "supervisor.lock")
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._asked_at: dict[str, float] = {}  # by nonce, on the clock that nobody sets
         self._wake = threading.Event()
         self._closed = False
         self._looked = False
@@ -70,47 +80,58 @@ class Supervisor:
 
     def _run(self) -> None:
         while not self._closed:
+            pause_seconds = TICK_SECONDS
             try:
                 if self._lock.acquire():
                     self.tick()
             except Exception:  # one bad tick (disk full, a broken run) must never end the supervision
                 logger.exception("a supervisor's tick failed")
-            self._wake.wait(TICK_SECONDS)
+                pause_seconds = TROUBLED_SECONDS
+            self._wake.wait(pause_seconds)
             self._wake.clear()
 
     def tick(self) -> None:
-        """Look once: end what ended, press what must stop, launch what is next."""
+        """Look once: end what ended, press what must stop, launch what is next. Raises the first trouble with a run, after the others."""
         if not self._looked:
             self._store.all()  # whoever was in charge before may have changed ended runs, which are not looked at again
             self._looked = True
         experiments = self._store.unsettled()
-        for experiment in self._store.with_request("cancel", [e for e in experiments if e.status == "queued"]):
-            self._store.transition(experiment, "cancelled", ended_at=time.time())
-        for experiment in self._store.with_request("resume", [e for e in experiments if e.status in RESUMABLE]):
-            self._resume(experiment)
-        for experiment in occupying(experiments):
-            self._watch(experiment)
+        queued, resumable = ([e for e in experiments if e.status in statuses] for statuses in ({"queued"}, RESUMABLE))
+        troubles = [
+            *_each(self._store.with_request("cancel", queued), self._cancel),
+            *_each(self._store.with_request("resume", resumable), self._resume),
+            *_each(occupying(experiments), self._watch),
+        ]
         experiments = self._store.unsettled()
         line = waiting_line(experiments, self._store.queue_place)
         if line and not occupying(experiments) and self._may_start():
             self._launch(line[0])
+        if troubles:
+            raise troubles[0]
+
+    def _cancel(self, experiment: Experiment) -> None:
+        self._store.transition(experiment, "cancelled", ended_at=time.time())
 
     def _resume(self, experiment: Experiment) -> None:
         """Queue an ended run again; its `resume` goes last, so that whoever looks in between sees it waiting."""
         folder = self._store.folder(experiment.id)
         folder.forget_requests("cancel", "pause")
-        self._store.transition(experiment, "queued", error=None)
+        self._store.transition(experiment, "queued", error=None, restarts=[])
         folder.forget_requests("resume")
 
     def _watch(self, experiment: Experiment) -> None:
         folder = self._store.folder(experiment.id)
-        if child := self._children.get(experiment.id):
-            child.poll()  # reap, or the dead worker stays a zombie
         if not is_held(self._lock_path(experiment)):
-            self._children.pop(experiment.id, None)
+            if child := self._children.pop(experiment.id, None):
+                with suppress(subprocess.TimeoutExpired):
+                    child.wait(timeout=1)  # reap it: it gave its locks back while it died
             self._finish(experiment, folder)
-        elif (asked_at := folder.requested_at("cancel") or folder.requested_at("pause")) is not None:
-            self._press(experiment, time.time() - asked_at)
+            return
+        if not experiment.pid and (pid := find_worker(experiment.nonce)):
+            experiment = self._store.change(experiment, pid=pid)
+        if folder.has_request("cancel") or folder.has_request("pause"):
+            now = time.monotonic()
+            self._press(experiment, now - self._asked_at.setdefault(experiment.nonce, now))
         elif experiment.status == "starting" and folder.heartbeat_age_seconds() is not None:
             self._store.transition(experiment, "running")
 
@@ -124,13 +145,27 @@ class Supervisor:
             signal_worker(experiment.pid, experiment.nonce, signal.SIGTERM)
 
     def _finish(self, experiment: Experiment, folder: RunFolder) -> None:
+        folder.settle()
         outcome = folder.read_outcome(experiment.nonce)
+        if outcome is None and self._goes_on(experiment, folder):
+            return
         if outcome is None:
             status = "cancelled" if folder.has_request("cancel") else "interrupted"
             error = None if status == "cancelled" else UserError("worker_died").as_record()
         else:
             status, error = outcome["status"], outcome.get("error")
         self._store.transition(experiment, status, ended_at=time.time(), error=error, summary=summarise(folder))
+
+    def _goes_on(self, experiment: Experiment, folder: RunFolder) -> bool:
+        """Queue a run whose worker died again; one that has no newer checkpoint than the last time would only die again."""
+        step = folder.newest_checkpoint_step()
+        if step is None or step <= max(experiment.restarts, default=0) or len(experiment.restarts) >= self._restarts():
+            return False
+        if folder.has_request("cancel") or folder.has_request("pause"):
+            return False
+        self._store.transition(experiment, "queued", restarts=[*experiment.restarts, step])
+        logger.warning("%s: its worker died; it goes on from step %d by itself", experiment.id, step)
+        return True
 
     def _launch(self, experiment: Experiment) -> None:
         slot = ProcessLock(self._store.locks / "accelerator.lock")
@@ -141,11 +176,17 @@ class Supervisor:
             if not own.acquire():
                 return
             nonce = secrets.token_hex(8)
-            experiment = self._store.transition(experiment, "starting", nonce=nonce, attempt=experiment.attempt + 1, started_at=time.time())
+            experiment = self._store.transition(
+                experiment, "starting", nonce=nonce, pid=0, attempt=experiment.attempt + 1, started_at=time.time()
+            )
             folder = self._store.folder(experiment.id)
             folder.forget_heartbeat()
             folder.forget_requests("resume", "pause")
-            child = launch_worker(folder.path, _command(folder, nonce), [slot.descriptor(), own.descriptor()])
+            try:
+                child = launch_worker(folder.path, self._command(folder, nonce), [slot.descriptor(), own.descriptor()])
+            except OSError as error:  # no room for its log, no process to be had
+                self._store.transition(experiment, "failed", ended_at=time.time(), error=as_user_error(error, folder.log).as_record())
+                return
             self._children[experiment.id] = child
             self._store.change(experiment, pid=child.pid)
         finally:
@@ -153,13 +194,24 @@ class Supervisor:
             own.release()
 
     def _lock_path(self, experiment: Experiment) -> Path:
-        return self._store.locks / f"run-{experiment.id}.lock"
+        return self._store.run_lock(experiment.id)
 
 
-def _command(folder: RunFolder, nonce: str) -> list[str]:
+def _each(experiments: Iterable[Experiment], act: Callable[[Experiment], None]) -> list[Exception]:
+    """Do something with each run; return what went wrong: a run that cannot be looked after stands in no other's way."""
+    troubles: list[Exception] = []
+    for experiment in experiments:
+        try:
+            act(experiment)
+        except (UserError, OSError) as error:
+            troubles.append(error)
+    return troubles
+
+
+def run_command(folder: RunFolder, nonce: str) -> list[str]:
     """Return the worker's command as the run's settings want it; settings that cannot be read are the worker's to report."""
     try:
-        config = from_mapping(TrainConfig, parse_yaml(folder.config.read_text(encoding="utf-8"), folder.config.name))
-    except (UserError, OSError):
+        config = from_mapping(TrainConfig, load_yaml(folder.config))
+    except UserError:
         return worker_command(folder.path, nonce)
     return worker_command(folder.path, nonce, config.num_processes, config.hostfile, RING_PORT + secrets.randbelow(RING_PORTS))

@@ -14,11 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tunesmith.errors import UserError
-from tunesmith.jobs.run_environment import record_environment
-from tunesmith.settings.files import from_mapping, parse_yaml
 from tunesmith.store.files import read_json
 from tunesmith.store.run_folder import RunFolder
-from tunesmith.training.config import TrainConfig
 
 logger = logging.getLogger("tunesmith.worker")
 Wish = Literal["", "cancel", "pause"]
@@ -26,7 +23,10 @@ Wish = Literal["", "cancel", "pause"]
 
 def run_job(folder: RunFolder, wish: Callable[[], Wish]) -> str:
     """Do the run's work; return `completed`, `cancelled` or `paused`. Raises UserError and whatever MLX raises."""
+    from tunesmith.jobs.run_environment import record_environment
     from tunesmith.models.blas import prepare_engine
+    from tunesmith.settings.files import from_mapping, load_yaml
+    from tunesmith.training.config import TrainConfig
 
     blas = prepare_engine()  # before the first import of mlx
     from tunesmith.training.run import train
@@ -34,7 +34,7 @@ def run_job(folder: RunFolder, wish: Callable[[], Wish]) -> str:
     record = read_json(folder.record)
     if _speaks():
         record_environment(folder, record, blas)
-    config = from_mapping(TrainConfig, parse_yaml(folder.config.read_text(encoding="utf-8"), folder.config.name))
+    config = from_mapping(TrainConfig, load_yaml(folder.config))
     return train(config, Path(record["model_path"]), Path(record["data_path"]), folder.path, wish, attempt=record["attempt"])
 
 
@@ -59,8 +59,8 @@ def describe_failure(error: BaseException) -> dict[str, Any]:
     return UserError("worker_failed", kind=type(error).__name__, reason=str(error)[:500]).as_record()
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run one job to its end and record the outcome."""
+def main(arguments: list[str] | None = None, work: Callable[[RunFolder, Callable[[], Wish]], str] = run_job) -> int:
+    """Do one run's work to its end and record the outcome; the first sign of life comes before the slow imports."""
     parser = argparse.ArgumentParser(prog="tunesmith.jobs.worker")
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("--nonce", required=True)
@@ -70,10 +70,10 @@ def main(arguments: list[str] | None = None) -> int:
     terminated = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: terminated.set())
     began = time.monotonic()
-    folder.beat()
     outcome: dict[str, Any] = {"nonce": options.nonce, "error": None}
     try:
-        outcome["status"] = run_job(folder, lambda: _wish(folder, terminated))
+        folder.beat()
+        outcome["status"] = work(folder, lambda: _wish(folder, terminated))
     except Exception as error:  # whatever went wrong is recorded, so that the page can say it
         logger.exception("the run failed")
         outcome |= {"status": "failed", "error": describe_failure(error)}

@@ -1,9 +1,7 @@
-"""Adapters on disk in mlx-lm's format, written as a whole: temporary folder, weights, config, manifest last, rename."""
+"""Adapters on disk in mlx-lm's format: weights and config in a folder that is written as a whole. Knows no run."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,73 +10,22 @@ import mlx.core as mx
 import orjson
 
 from tunesmith.errors import UserError
-from tunesmith.store.files import as_user_error, flush_folder, flush_to_disk, read_json, sha256_of, write_all
+from tunesmith.store.files import read_json
+from tunesmith.store.saved_folders import replaced_whole, write_flushed
 
-WEIGHTS, CONFIG, MANIFEST = "adapters.safetensors", "adapter_config.json", "MANIFEST.json"
+WEIGHTS, CONFIG = "adapters.safetensors", "adapter_config.json"
 
 
 def save_folder(target: Path, arrays: Mapping[str, Mapping[str, mx.array]], records: Mapping[str, Any]) -> None:
-    """Replace a folder as a whole by safetensors files and JSON records; MANIFEST.json (size, SHA-256) is written last.
-
-    Raises UserError `disk_full`; then the old folder is as it was.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f".{target.name}.{os.getpid()}.new")
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
-        aside.mkdir()
+    """Replace a folder as a whole by safetensors files and JSON records. Raises UserError `disk_full`; then the old folder is as it was."""
+    with replaced_whole(target) as aside:
         for name, tensors in arrays.items():
-            mx.save_safetensors(str(aside / name), dict(tensors), metadata={"format": "mlx"})
+            try:
+                mx.save_safetensors(str(aside / name), dict(tensors), metadata={"format": "mlx"})
+            except RuntimeError as error:  # mlx's own writer
+                raise UserError("disk_full", folder=str(target.parent)) from error
         for name, record in records.items():
-            _write(aside / name, orjson.dumps(record, option=orjson.OPT_INDENT_2))
-        _write(aside / MANIFEST, orjson.dumps(_describe(aside), option=orjson.OPT_INDENT_2))
-        _swap(aside, target)
-    except OSError as error:
-        raise as_user_error(error, target) from error
-    except RuntimeError as error:  # mlx's own writer
-        raise UserError("disk_full", folder=str(target.parent)) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def _describe(folder: Path) -> dict[str, Any]:
-    files = {}
-    for path in sorted(folder.iterdir()):
-        with path.open("rb") as stream:
-            flush_to_disk(stream.fileno())
-        files[path.name] = {"size_bytes": path.stat().st_size, "sha256": sha256_of(path)}
-    return {"v": 1, "files": files}
-
-
-def _write(path: Path, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        write_all(descriptor, data)
-        flush_to_disk(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _swap(aside: Path, target: Path) -> None:
-    old = target.with_name(f".{target.name}.{os.getpid()}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        target.rename(old)
-    aside.rename(target)
-    flush_folder(target.parent)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def verify_folder(folder: Path) -> None:
-    """Check a saved folder against its manifest. Raises UserError `saved_folder_damaged` naming the file."""
-    try:
-        files = read_json(folder / MANIFEST)["files"]
-    except (FileNotFoundError, KeyError, TypeError) as error:
-        raise UserError("saved_folder_damaged", folder=folder.name, file=MANIFEST) from error
-    for name, facts in files.items():
-        path = folder / name
-        if not path.is_file() or path.stat().st_size != facts["size_bytes"] or sha256_of(path) != facts["sha256"]:
-            raise UserError("saved_folder_damaged", folder=folder.name, file=name)
+            write_flushed(aside / name, orjson.dumps(record, option=orjson.OPT_INDENT_2))
 
 
 def adapter_config(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ class ModelInfo:
     hidden_size: int = 0
     num_layers: int = 0
     problem: UserError | None = None
+    dtype: str = ""
 
     @property
     def dense_bytes(self) -> int:
@@ -47,8 +49,17 @@ def inspect_model(path: Path) -> ModelInfo:
         parameters=sum(_count(name, entry, bits) for header in headers for name, entry in header.items()),
         size_bytes=sum(file.stat().st_size for file in weight_files(path)),
         quantization=f"{bits}-bit" if bits else "", hidden_size=int(text.get("hidden_size") or 0),
-        num_layers=int(text.get("num_hidden_layers") or 0),
+        num_layers=int(text.get("num_hidden_layers") or 0), dtype=_usual_dtype(headers),
     )  # fmt: skip
+
+
+def _usual_dtype(headers: Sequence[Mapping[str, Any]]) -> str:
+    """Return what most numbers are held in, by safetensors' name for it; empty for none."""
+    counts: Counter[str] = Counter()
+    for header in headers:
+        for entry in header.values():
+            counts[entry["dtype"]] += math.prod(entry["shape"])
+    return counts.most_common(1)[0][0] if counts else ""
 
 
 def _count(name: str, entry: dict[str, Any], bits: int | None) -> int:
@@ -66,6 +77,6 @@ def list_models(folders: Sequence[str]) -> list[ModelInfo]:
         if (folder / "config.json").exists():
             found.append(inspect_model(folder))
         elif folder.is_dir():
-            found += [inspect_model(p) for p in sorted(folder.iterdir()) if (p / "config.json").exists()]
+            found += [inspect_model(p) for p in sorted(folder.glob("[!.]*")) if (p / "config.json").exists()]
     ids = [model.id for model in found]
     return [m if ids.count(m.id) == 1 else ModelInfo(**(vars(m) | {"id": f"{m.path.parent.name}/{m.id}"})) for m in found]

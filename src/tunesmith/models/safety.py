@@ -13,6 +13,7 @@ import re
 import stat
 import struct
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +80,7 @@ def check_model_folder(path: Path) -> dict[str, Any]:
         raise UserError("model_not_a_folder", folder=str(path))
     if glob.has_magic(str(path)):
         raise UserError("model_path_is_pattern", folder=str(path))  # mlx-lm looks for weights by a pattern
-    check_plain_files(path)
-    _check_sizes(path)
-    config = _read_config(path)
-    _check_settings(path, config)
+    config = check_model_settings(path)
     files = weight_files(path)
     if not files:
         pickled = any(any(path.glob(pattern)) for pattern in _PICKLES)
@@ -90,6 +88,15 @@ def check_model_folder(path: Path) -> dict[str, Any]:
     _check_index(path)
     for file in files:
         read_safetensors_header(file)
+    return config
+
+
+def check_model_settings(path: Path) -> dict[str, Any]:
+    """Return config.json of a folder whose weights need not be there yet. Raises UserError `model_…`, as for all but its weights."""
+    check_plain_files(path)
+    _check_sizes(path)
+    config = _read_config(path)
+    _check_settings(path, config)
     _check_tokenizer(path)
     return config
 
@@ -120,6 +127,14 @@ def _is_plain(entry: Path, homes: list[Path]) -> bool:
     except (OSError, RuntimeError):  # a link to nothing, or in a circle
         return False
     return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
+
+
+def check_file_size(name: str, size_bytes: int, folder: str) -> None:
+    """Refuse settings or a tokenizer larger than any in use, by name. Raises UserError `model_file_too_large`."""
+    limits = [most for pattern, most in _SIZES.items() if fnmatchcase(name, pattern)]
+    largest = LARGEST_CONFIG_BYTES if name == "config.json" else min(limits, default=size_bytes)
+    if size_bytes > largest:
+        raise UserError("model_file_too_large", folder=folder, file=name, largest_bytes=largest)
 
 
 def _check_sizes(path: Path) -> None:

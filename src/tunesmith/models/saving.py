@@ -15,16 +15,12 @@ import mlx.core as mx
 import orjson
 
 from tunesmith.errors import UserError
+from tunesmith.models.folder_layout import CARRIED, MANIFEST
 from tunesmith.models.model_config import normalise_config
-from tunesmith.store.files import as_user_error
+from tunesmith.store.files import as_user_error, put_in_place
 from tunesmith.system.progress import Progress, silent
 
 SHARD_BYTES = 2 << 30
-CARRIED = (
-    "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json", "vocab.json",
-    "merges.txt", "chat_template.jinja", "chat_template.json", "generation_config.json",
-)  # fmt: skip
-MANIFEST = "tunesmith.json"
 
 
 def save_model_folder(
@@ -48,7 +44,7 @@ def save_model_folder(
         _write_json(aside / "config.json", normalise_config(config))
         (aside / "README.md").write_text(card, encoding="utf-8")
         _write_json(aside / MANIFEST, manifest)  # last: with it the folder is complete
-        aside.rename(target)
+        put_in_place(aside, target)
     except OSError as error:
         raise as_user_error(error, target) from error
     finally:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
+from mlx_lm.utils import MODEL_REMAPPING
 from mlx_lm.utils import load_model as load_mlx_model
 
 from tunesmith.errors import UserError
@@ -32,6 +35,17 @@ def open_lazily(path: Path) -> tuple[Any, dict[str, Any]]:
             raise UserError("model_type_unsupported", folder=path.name, model_type=config["model_type"]) from error
         raise UserError("model_weights_broken", folder=path.name, file="model.safetensors", reason=str(error)[:200]) from error
     return model, found
+
+
+def require_supported(config: Mapping[str, Any], folder: str) -> None:
+    """Refuse a type of model that mlx-lm has no class for, before there are weights. Raises UserError `model_type_unsupported`."""
+    model_type = str(config["model_type"])
+    try:
+        known = find_spec(f"mlx_lm.models.{MODEL_REMAPPING.get(model_type, model_type)}")
+    except ModuleNotFoundError:  # a dot in it
+        known = None
+    if not known:
+        raise UserError("model_type_unsupported", folder=folder, model_type=model_type)
 
 
 def dense_weight(module: nn.Module) -> mx.array:

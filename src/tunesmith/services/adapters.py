@@ -14,13 +14,13 @@ from tunesmith.errors import UserError
 from tunesmith.services import jobs
 from tunesmith.services.context import Services
 from tunesmith.services.models import find_model
-from tunesmith.services.rights import needs
+from tunesmith.services.rights import needs, require_own
 from tunesmith.store import labels
 from tunesmith.store.adapters import AdapterRecord, AdapterStore
 from tunesmith.store.experiment_index import IndexedRun
-from tunesmith.store.files import read_json, write_atomic
+from tunesmith.store.files import make_folder, read_json, write_atomic
 from tunesmith.store.run_folder import RunFolder
-from tunesmith.system.paths import as_file_name
+from tunesmith.system.paths import as_file_name, typed_path
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class AdapterInfo:
     tags: tuple[str, ...] = ()
     lineage: dict[str, Any] = field(default_factory=dict)
     problem: UserError | None = None
+    owner: str = ""
 
 
 def list_adapters(s: Services) -> list[AdapterInfo]:
@@ -83,7 +84,7 @@ def _of_run(s: Services, run: IndexedRun) -> AdapterInfo:
     return _read(
         RunFolder(s.store.experiments / run.id).adapter, id=run.id, name=run.name, origin="trained", model=experiment.model,
         model_path=Path(experiment.model_path), created_at=experiment.created_at, method=experiment.method, run_id=run.id,
-        data=experiment.data, data_path=experiment.data_path, metrics=metrics, tags=run.tags,
+        data=experiment.data, data_path=experiment.data_path, metrics=metrics, tags=run.tags, owner=experiment.owner,
     )  # fmt: skip
 
 
@@ -92,7 +93,7 @@ def _of_store(s: Services, record: AdapterRecord) -> AdapterInfo:
     return _read(
         folder / "adapter", id=record.id, name=record.name, origin=record.origin, model=record.model, model_path=Path(record.model_path),
         created_at=record.created_at, tags=labels.tags_in(labels.read_labels(folder)), lineage=record.lineage,
-        method=str(record.lineage.get("method", "")),
+        method=str(record.lineage.get("method", "")), owner=record.owner,
     )  # fmt: skip
 
 
@@ -140,7 +141,8 @@ def why_not_one_base(adapters: Sequence[AdapterInfo]) -> UserError | None:
 
 @needs(TRAINER)
 def rename(s: Services, info: AdapterInfo, name: str) -> None:
-    """Give an adapter another name; a run's is the run's. Raises UserError `name_empty`, `name_too_long`."""
+    """Give an adapter another name; a run's is the run's. Raises UserError `name_empty`, `name_too_long`, `owned_by_another`."""
+    require_own(s, _owner(s, info.run_id or info.id, bool(info.run_id)))
     labels.set_name(_labelled(s, info), name)
 
 
@@ -150,13 +152,21 @@ def set_tags(s: Services, info: AdapterInfo, tags: Sequence[str]) -> None:
     labels.set_tags(_labelled(s, info), tags)
 
 
+def _owner(s: Services, adapter_id: str, of_run: bool) -> str:
+    return s.store.owner(adapter_id) if of_run else AdapterStore(s.data_dir).owner(adapter_id)
+
+
 def _labelled(s: Services, info: AdapterInfo) -> Path:
     return s.store.folder(info.run_id).path if info.run_id else AdapterStore(s.data_dir).folder(info.id)
 
 
 @needs(TRAINER)
 def trash(s: Services, info: AdapterInfo) -> None:
-    """Move an adapter to the trash; a run's goes with its run. Raises UserError `run_still_active`, `server_read_only`."""
+    """Move an adapter to the trash; a run's goes with its run.
+
+    Raises UserError `run_still_active`, `server_read_only`, `owned_by_another`.
+    """
+    require_own(s, _owner(s, info.run_id or info.id, bool(info.run_id)))
     if info.run_id:
         s.require_writable()
         s.store.trash(info.run_id)
@@ -166,7 +176,11 @@ def trash(s: Services, info: AdapterInfo) -> None:
 
 @needs(TRAINER)
 def restore(s: Services, adapter_id: str, of_run: bool) -> None:
-    """Bring an adapter back from the trash. Raises UserError `adapter_unknown`, `run_unknown`, `server_read_only`."""
+    """Bring an adapter back from the trash.
+
+    Raises UserError `adapter_unknown`, `run_unknown`, `server_read_only`, `owned_by_another`.
+    """
+    require_own(s, _owner(s, adapter_id, of_run))
     if of_run:
         s.require_writable()
         s.store.restore(adapter_id)
@@ -178,18 +192,19 @@ def restore(s: Services, adapter_id: str, of_run: bool) -> None:
 def keep_upload(s: Services, content: bytes | memoryview, name: str) -> Path:
     """Put an uploaded zip file where the import finds it; the import takes it away again. Raises UserError `disk_full`."""
     folder = s.data_dir / "uploads"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(folder)
     path = folder / f"{as_file_name(name, 'adapter')}-{secrets.token_hex(4)}.zip"
     write_atomic(path, bytes(content))
     return path
 
 
 @needs(TRAINER)
-def start_import(s: Services, source: Path, name: str, model_id: str, uploaded: bool = False) -> str:
+def start_import(s: Services, source: Path | str, name: str, model_id: str, uploaded: bool = False) -> str:
     """Start to bring an adapter (a folder or a zip file, mlx-lm's or PEFT's) of a base; return the job's id.
 
-    Raises UserError `path_for_admins`, `file_missing`, `name_empty`, `model_…`.
+    Raises UserError `path_of_windows`, `path_for_admins`, `file_missing`, `name_empty`, `model_…`.
     """
+    source = typed_path(str(source)).resolve()
     s.require_path(source)
     if not source.exists():
         raise UserError("file_missing", file=str(source))

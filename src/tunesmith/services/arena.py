@@ -21,7 +21,7 @@ from tunesmith.inference.sampling import Sampling
 from tunesmith.services.asking import open_conversation, stream_answers
 from tunesmith.services.context import Services
 from tunesmith.services.datasets import find_dataset, held_out_prompts
-from tunesmith.services.rights import needs
+from tunesmith.services.rights import needs, require_own
 from tunesmith.services.variants import VariantInfo, find_variant
 from tunesmith.settings.files import from_mapping, to_mapping
 from tunesmith.store.votes import ArenaRecord, ArenaStore
@@ -88,7 +88,7 @@ def create(s: Services, name: str, variants: Sequence[VariantInfo], at_once: int
         raise UserError("arena_variants", chosen=len(names), least=LEAST_VARIANTS, most=MOST_VARIANTS)
     if not LEAST_VARIANTS <= at_once <= min(MOST_AT_ONCE, len(names)):
         raise UserError("arena_at_once", asked=at_once, least=LEAST_VARIANTS, most=min(MOST_AT_ONCE, len(names)))
-    return open_store(s).create(name, names, at_once, system.strip(), to_mapping(sampling))
+    return open_store(s).create(name, names, at_once, system.strip(), to_mapping(sampling), s.person.name)
 
 
 def list_arenas(s: Services) -> tuple[list[ArenaRecord], list[str]]:
@@ -98,22 +98,25 @@ def list_arenas(s: Services) -> tuple[list[ArenaRecord], list[str]]:
 
 @needs(TRAINER)
 def rename(s: Services, arena_id: str, name: str) -> None:
-    """Give an arena another name. Raises UserError `server_read_only`, `arena_unknown`, `name_empty`, `name_too_long`."""
+    """Give an arena another name. Raises UserError `server_read_only`, `arena_unknown`, `name_…`, `owned_by_another`."""
     s.require_writable()
+    require_own(s, open_store(s).owner(arena_id))
     open_store(s).rename(arena_id, name)
 
 
 @needs(TRAINER)
 def trash(s: Services, arena_id: str) -> None:
-    """Move an arena with its votes to the trash. Raises UserError `server_read_only`, `arena_unknown`."""
+    """Move an arena with its votes to the trash. Raises UserError `server_read_only`, `arena_unknown`, `owned_by_another`."""
     s.require_writable()
+    require_own(s, open_store(s).owner(arena_id))
     open_store(s).trash(arena_id)
 
 
 @needs(TRAINER)
 def restore(s: Services, arena_id: str) -> None:
-    """Bring a deleted arena back. Raises UserError `server_read_only`, `arena_unknown`."""
+    """Bring a deleted arena back. Raises UserError `server_read_only`, `arena_unknown`, `owned_by_another`."""
     s.require_writable()
+    require_own(s, open_store(s).owner(arena_id))
     open_store(s).restore(arena_id)
 
 

@@ -10,7 +10,7 @@ from tunesmith.errors import UserError
 from tunesmith.services import adapters
 from tunesmith.services.context import Services
 from tunesmith.store.files import read_json
-from tunesmith.system.paths import resolve_under
+from tunesmith.system.paths import resolve_under, typed_path
 from tunesmith.training.config import TrainConfig
 from tunesmith.training.rewards.custom import RewardFile
 
@@ -41,11 +41,11 @@ def attachments(s: Services, config: TrainConfig) -> dict[str, Path]:
 def find_adapter(s: Services, name: str) -> Path:
     """Return an adapter by its id (a run's by the run's), or the adapter folder at a path.
 
-    Raises UserError `adapter_missing`, `path_for_admins`.
+    Raises UserError `adapter_missing`, `path_for_admins`, `path_of_windows`.
     """
-    if "/" not in name:
+    if not any(c in name for c in "/\\~"):
         return adapters.find_adapter(s, name).path
-    path = Path(name).expanduser()
+    path = typed_path(name)
     s.require_path(path)
     return path if (path / "adapter_config.json").is_file() else adapters.find_adapter(s, name).path
 

@@ -24,8 +24,8 @@ from tunesmith.services.variants import VariantInfo, as_record
 from tunesmith.settings.fields import check_values
 from tunesmith.settings.files import to_mapping
 from tunesmith.store.files import LineTail, read_json
-from tunesmith.system.paths import DEMO_TASKS, REPOSITORY
-from tunesmith.system.secrets import hub_environment, hub_token
+from tunesmith.system.paths import DEMO_TASKS, REPOSITORY, typed_path
+from tunesmith.system.secrets import hub_environment
 
 KIND = "benchmark"
 MOST_VARIANTS = 8
@@ -116,7 +116,7 @@ def start(s: Services, variants: Sequence[VariantInfo], tasks: Sequence[str], ru
         "name": told[:LONGEST_TITLE], "variants": [as_record(variant) for variant in unique.values()],
         "task_files": [str(path) for path in files], "task_names": names, "rules": to_mapping(rules),
     }  # fmt: skip
-    hub = hub_environment(hub_token(), os.environ) | {name: os.environ[name] for name in CACHES if name in os.environ}
+    hub = hub_environment() | {name: os.environ[name] for name in CACHES if name in os.environ}
     return jobs.start(s, KIND, request, environment=hub if names else None, shelf=jobs.EVALUATIONS)
 
 
@@ -126,15 +126,16 @@ def find_tasks(s: Services, tasks: Sequence[str]) -> tuple[list[Path], list[str]
     files: list[Path] = []
     names: list[str] = []
     for task in tasks:
-        path = Path(task).expanduser()
+        path = typed_path(task)
         if task in known:
             files.append(known[task])
             continue
-        if "/" in task or path.suffix == ".yaml" or path.is_dir():
+        is_path = "/" in str(path) or path.suffix == ".yaml"
+        if is_path or path.is_dir():
             s.require_path(path)
         if path.is_dir():
             files += sorted(path.resolve().glob("*.yaml"))
-        elif "/" in task or path.suffix == ".yaml":
+        elif is_path:
             files.append(path.resolve())
         else:
             names.append(task)

@@ -23,7 +23,7 @@ from tunesmith.services.asking import open_conversation, stream_answers
 from tunesmith.services.context import Services
 from tunesmith.services.datasets import held_out_prompts
 from tunesmith.services.lineage import runs_of
-from tunesmith.services.rights import needs
+from tunesmith.services.rights import needs, require_own
 from tunesmith.services.variants import VariantInfo, base_of, by_base, find_variant, with_strength
 from tunesmith.store.comparisons import Answer, Comparison, ComparisonStore, Round, Token, new_id
 
@@ -202,7 +202,7 @@ def ask(
     """
     _check(questions)
     records = tuple(_as_record(variant) for variant in panel)
-    return Asking(s, panel, questions, system, sampling, Comparison(new_id(), time.time(), records), follows, keep)
+    return Asking(s, panel, questions, system, sampling, Comparison(new_id(), time.time(), records, owner=s.person.name), follows, keep)
 
 
 def follow_up(s: Services, before: Comparison, question: str, system: str, sampling: Sampling) -> Asking:
@@ -261,16 +261,20 @@ def open_comparison(s: Services, comparison_id: str) -> Comparison:
 
 @needs(TRAINER)
 def delete(s: Services, comparison_id: str) -> None:
-    """Throw one away. Raises UserError `server_read_only`, `comparison_unknown`."""
+    """Throw one away. Raises UserError `server_read_only`, `comparison_unknown`, `owned_by_another`."""
     s.require_writable()
-    ComparisonStore(s.data_dir).trash(comparison_id)
+    store = ComparisonStore(s.data_dir)
+    require_own(s, store.owner(comparison_id))
+    store.trash(comparison_id)
 
 
 @needs(TRAINER)
 def restore(s: Services, comparison_id: str) -> None:
-    """Bring one back. Raises UserError `server_read_only`, `comparison_unknown`."""
+    """Bring one back. Raises UserError `server_read_only`, `comparison_unknown`, `owned_by_another`."""
     s.require_writable()
-    ComparisonStore(s.data_dir).restore(comparison_id)
+    store = ComparisonStore(s.data_dir)
+    require_own(s, store.owner(comparison_id))
+    store.restore(comparison_id)
 
 
 def as_records(comparison: Comparison, titles: Sequence[str]) -> list[dict[str, Any]]:

@@ -19,6 +19,8 @@ from tunesmith.settings.schema import AppSettings
 from tunesmith.store.adapters import AdapterStore
 from tunesmith.store.comparisons import ComparisonStore, PromptSetStore
 from tunesmith.store.experiments import ExperimentStore
+from tunesmith.store.files import sweep_leftovers
+from tunesmith.store.model_folders import ModelFolders
 from tunesmith.store.rollouts import RolloutLog
 from tunesmith.store.series import MetricSeries
 from tunesmith.store.votes import ArenaStore
@@ -103,20 +105,31 @@ def load_settings() -> AppSettings:
     return from_mapping(AppSettings, read_yaml(CONFIG / "default.yaml") | read_yaml(settings_file()))
 
 
+def open_store(settings: AppSettings) -> ExperimentStore:
+    """Open the data folder that the settings name. Raises UserError `store_too_new`, `store_file_unreadable`, `data_folder_…`."""
+    return ExperimentStore(Path(settings.data_folder).expanduser() if settings.data_folder else home_folder())
+
+
 def build_services() -> Services:
-    """Open the store and begin to supervise."""
+    """Open the store and begin to supervise. Raises as `open_store` and `load_settings` do."""
     settings = load_settings()
-    data_dir = Path(settings.data_folder).expanduser() if settings.data_folder else home_folder()
-    store = ExperimentStore(data_dir)
-    supervisor = Supervisor(store, lambda: not is_quiet(parse_quiet_hours(services.settings.quiet_hours), datetime.now()))
+    store = open_store(settings)
+    data_dir = store.root
+    supervisor = Supervisor(
+        store, may_start=lambda: not is_quiet(parse_quiet_hours(services.settings.quiet_hours), datetime.now()),
+        restarts=lambda: services.settings.restarts,
+    )  # fmt: skip
     services = Services(Kept(settings), data_dir, store, supervisor, HostClient(data_dir / "inference.log"))
     supervisor.start()
     if supervisor.in_charge:
+        for folder in (data_dir, *data_dir.glob("*/"), *data_dir.glob("*/.trash/")):
+            sweep_leftovers(folder)
         store.purge_trash()
         AdapterStore(data_dir).purge_trash()
         ComparisonStore(data_dir).purge_trash()
         PromptSetStore(data_dir).purge_trash()
         ArenaStore(data_dir).purge_trash()
+        ModelFolders(data_dir).purge_trash()
     return services
 
 

@@ -14,7 +14,9 @@ from tunesmith.store.series import Floats, MetricSeries, thin
 from tunesmith.training.registry import family_of
 
 POINTS = 1500
-GIGABYTES = {"peak_memory_bytes": "peak_memory_gb"}
+GIGABYTES = {
+    "peak_memory_bytes": "peak_memory_gb", "active_memory_bytes": "active_memory_gb", "cache_memory_bytes": "cache_memory_gb",
+}  # fmt: skip
 Line = tuple[dict[str, object], Floats, Floats]  # its facts for whoever draws it, x [points], y [points]
 
 

@@ -5,7 +5,6 @@ Versions are written as a whole beside the others, so the command line may do al
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -18,24 +17,14 @@ from tunesmith.errors import UserError
 from tunesmith.jobs.reading import ask_reader
 from tunesmith.services.context import Services
 from tunesmith.services.datasets import DatasetInfo, find_dataset, open_store
-from tunesmith.services.rights import needs
+from tunesmith.services.rights import needs, require_own
 from tunesmith.store.datasets import Version
-from tunesmith.store.files import as_user_error
+from tunesmith.store.files import as_user_error, make_folder
 from tunesmith.system.paths import DEMO_DATA, bare_name
+from tunesmith.system.secrets import hub_environment
 
 Progress = Callable[[float], object]
 LOOKED_AT_ROWS = 20_000
-HUB_VARIABLES = (
-    "HF_TOKEN",
-    "HF_ENDPOINT",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
-    "NO_PROXY",
-    "SSL_CERT_FILE",
-)
 
 
 @dataclass(frozen=True)
@@ -80,7 +69,7 @@ def hold_upload(s: Services, files: Sequence[tuple[str, IO[bytes]]]) -> Path:
     """
     s.require_writable()
     folder = s.data_dir / "incoming" / secrets.token_hex(6)
-    folder.mkdir(parents=True, mode=0o700)
+    make_folder(folder)
     names = [bare_name(name, "data") for name, _ in files]
     try:
         for name, (_, content) in zip(names, files, strict=True):
@@ -119,7 +108,7 @@ def import_file(s: Services, path: Path, name: str = "", mapping: Mapping[str, A
     store = open_store(s)
     with store.staging() as folder:
         record = ask_reader("import", path, folder, mapping, progress=progress)
-        return store.create(name or path.name, folder, record, {"title": {}, "file": path.name}, _shipped_ids())
+        return store.create(name or path.name, folder, record, {"title": {}, "file": path.name, "owner": s.person.name}, _shipped_ids())
 
 
 @needs(TRAINER)
@@ -127,13 +116,14 @@ def import_hub(s: Services, name: str, progress: Progress | None = None) -> str:
     """Keep the rows of a hub's data set, `owner/name` or `owner/name:config`, and return the id. Raises UserError `hub_…`, `data_…`."""
     store = open_store(s)
     with store.staging() as folder:
-        environment = {key: os.environ[key] for key in HUB_VARIABLES if key in os.environ} | {
-            "HF_HUB_OFFLINE": "0", "HF_HOME": str(folder), "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        environment = hub_environment() | {
+            "HF_HOME": str(folder), "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         }  # fmt: skip
         rows = folder / "rows"
         rows.mkdir()
         record = ask_reader("import_hub", folder, rows, settings={"name": name}, progress=progress, environment=environment)
-        return store.create(name.rpartition("/")[2].replace(":", "-"), rows, record, {"title": {}, "file": name}, _shipped_ids())
+        facts = {"title": {}, "file": name, "owner": s.person.name}
+        return store.create(name.rpartition("/")[2].replace(":", "-"), rows, record, facts, _shipped_ids())
 
 
 def _shipped_ids() -> set[str]:
@@ -159,14 +149,17 @@ def clean(
     s: Services, dataset_id: str, drop: Sequence[str], normalise: Sequence[str], rules: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> int:  # fmt: skip
-    """Leave out what the chosen checks found and clean texts; return the new version's number. Raises UserError `clean_…`."""
+    """Leave out what the chosen checks found and clean texts; return the new version's number.
+
+    Raises UserError `clean_…`, `owned_by_another`.
+    """
     settings = {"drop": list(drop), "normalise": list(normalise), "rules": dict(rules or {})}
     return _rewrite(s, "clean", dataset_id, settings, progress)
 
 
 @needs(TRAINER)
 def split(s: Services, dataset_id: str, rules: Mapping[str, Any], progress: Progress | None = None) -> int:
-    """Divide a data set anew by SplitRules and return the new version's number. Raises UserError `split_…`."""
+    """Divide a data set anew by SplitRules and return the new version's number. Raises UserError `split_…`, `owned_by_another`."""
     return _rewrite(s, "split", dataset_id, dict(rules), progress)
 
 
@@ -181,7 +174,7 @@ def _rewrite(s: Services, operation: str, dataset_id: str, settings: dict[str, A
 
 @needs(TRAINER)
 def copy_shipped(s: Services, dataset_id: str) -> str:
-    """Make an own copy of a shipped data set, so that it can be changed; return its id."""
+    """Make an own copy of a shipped or another's data set, so that it can be changed; return its id."""
     info = find_dataset(s, dataset_id)
     return import_file(s, info.path, name=info.id)
 
@@ -194,7 +187,7 @@ def versions(s: Services, dataset_id: str) -> list[Version]:
 
 @needs(TRAINER)
 def go_to_version(s: Services, dataset_id: str, number: int) -> None:
-    """Make a version the current one again; no version is lost. Raises UserError `dataset_version_unknown`."""
+    """Make a version the current one again; no version is lost. Raises UserError `dataset_version_unknown`, `owned_by_another`."""
     open_store(s).set_current(_own_dataset(s, dataset_id).id, number)
 
 
@@ -202,4 +195,5 @@ def _own_dataset(s: Services, dataset_id: str) -> DatasetInfo:
     info = find_dataset(s, dataset_id)
     if info.shipped or not info.version:
         raise UserError("dataset_shipped", dataset=dataset_id)
+    require_own(s, info.owner)
     return info

@@ -18,10 +18,10 @@ from tunesmith.data.row_files import open_rows
 from tunesmith.data.row_kinds import canonical_row
 from tunesmith.errors import UserError
 from tunesmith.services.context import Services
-from tunesmith.services.rights import needs
+from tunesmith.services.rights import needs, require_own
 from tunesmith.store.datasets import DatasetStore, Version, read_facts
 from tunesmith.store.experiments import ACTIVE
-from tunesmith.system.paths import DEMO_DATA
+from tunesmith.system.paths import DEMO_DATA, typed_path
 
 _VERSIONED = re.compile(r"(.+)@(\d+)")
 
@@ -41,6 +41,12 @@ class DatasetInfo:
         """The id that always means this version."""
         return f"{self.id}@{self.version.number}" if self.version else self.id
 
+    @property
+    def owner(self) -> str:
+        """Who brought it; nobody for a shipped or an old one."""
+        owner = self.facts.get("owner")
+        return owner if isinstance(owner, str) and not self.shipped else ""
+
 
 @dataclass(frozen=True)
 class DatasetSummary:
@@ -59,6 +65,7 @@ class DatasetSummary:
     columns: tuple[str, ...] = ()
     version: int = 0
     hash: str = ""
+    owner: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,7 +126,7 @@ def _own(store: DatasetStore, folder: Path, number: int) -> DatasetInfo:
 def find_dataset(s: Services, dataset_id: str) -> DatasetInfo:
     """Return a data set by its id (`name`, or `name@2` for a version), or by the path of a file or folder (command line).
 
-    Raises UserError `dataset_missing`, `dataset_unknown`, `dataset_version_unknown`, `path_for_admins`.
+    Raises UserError `dataset_missing`, `dataset_unknown`, `dataset_version_unknown`, `path_for_admins`, `path_of_windows`.
     """
     if not dataset_id:
         raise UserError("dataset_missing")
@@ -129,7 +136,7 @@ def find_dataset(s: Services, dataset_id: str) -> DatasetInfo:
     for info in all_datasets(s):
         if info.id == name:
             return info if info.shipped or not number else _own(store, store.root / name, number)
-    path = Path(dataset_id).expanduser()
+    path = typed_path(dataset_id)
     if path.is_absolute():
         s.require_path(path)
     if path.is_absolute() and path.exists():
@@ -162,7 +169,7 @@ def summarise(info: DatasetInfo) -> DatasetSummary:
         methods=methods_of(list(census["kinds"])),
         size_bytes=sum(p.stat().st_size for p in find_splits(info.path).values()), errors=census["left_out"], warnings=warnings,
         columns=tuple(census["columns"]), version=info.version.number if info.version else 0,
-        hash=info.version.hash if info.version else "",
+        hash=info.version.hash if info.version else "", owner=info.owner,
     )  # fmt: skip
 
 
@@ -173,7 +180,7 @@ def list_datasets(s: Services) -> list[DatasetSummary]:
         try:
             found.append(summarise(info))
         except (UserError, OSError, KeyError):
-            found.append(DatasetSummary(info.id, {}, {}, info.shipped, {}, {}, (), 0, errors=1, warnings=0))
+            found.append(DatasetSummary(info.id, {}, {}, info.shipped, {}, {}, (), 0, errors=1, warnings=0, owner=info.owner))
     return found
 
 
@@ -242,11 +249,15 @@ def held_out_prompts(path: Path, limit: int) -> list[str]:
 
 @needs(TRAINER)
 def delete(s: Services, dataset_id: str) -> None:
-    """Move one of the people's own data sets to the trash. Raises UserError `dataset_shipped`, `dataset_in_use`, `dataset_unknown`."""
+    """Move one of the people's own data sets to the trash.
+
+    Raises UserError `dataset_shipped`, `dataset_in_use`, `dataset_unknown`, `owned_by_another`.
+    """
     s.require_writable()
     info = find_dataset(s, dataset_id)
     if info.shipped:
         raise UserError("dataset_shipped", dataset=dataset_id)
+    require_own(s, info.owner)
     for experiment in s.store.all()[0]:
         if experiment.status in ACTIVE and info.id in {experiment.data, experiment.data.partition("@")[0]}:
             raise UserError("dataset_in_use", dataset=dataset_id, run=s.store.display_name(experiment))
@@ -255,6 +266,7 @@ def delete(s: Services, dataset_id: str) -> None:
 
 @needs(TRAINER)
 def restore(s: Services, dataset_id: str) -> None:
-    """Bring a deleted data set back. Raises UserError `dataset_unknown`, `dataset_exists`."""
+    """Bring a deleted data set back. Raises UserError `dataset_unknown`, `dataset_exists`, `owned_by_another`."""
     s.require_writable()
+    require_own(s, open_store(s).owner(dataset_id))
     open_store(s).restore(dataset_id)

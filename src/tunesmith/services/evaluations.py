@@ -21,7 +21,7 @@ from tunesmith.services.attachments import find_reward_file, functions_of, rewar
 from tunesmith.services.context import Services
 from tunesmith.services.datasets import DatasetInfo, find_dataset
 from tunesmith.services.lineage import read_manifest, runs_of
-from tunesmith.services.rights import needs
+from tunesmith.services.rights import needs, require_own
 from tunesmith.services.variants import VariantInfo, as_record, find_variant
 from tunesmith.settings.fields import check_values
 from tunesmith.store.labels import read_labels, set_name
@@ -192,14 +192,16 @@ def _as_evaluation(job: Job) -> Evaluation:
 
 @needs(TRAINER)
 def rename(s: Services, evaluation_id: str, name: str) -> None:
-    """Give an evaluation another name. Raises UserError `evaluation_unknown`, `name_empty`, `name_too_long`."""
+    """Give an evaluation another name. Raises UserError `evaluation_unknown`, `name_empty`, `name_too_long`, `owned_by_another`."""
     s.require_writable()
-    set_name(find(s, evaluation_id).job.folder, name)
+    job = find(s, evaluation_id).job
+    require_own(s, job.owner)
+    set_name(job.folder, name)
 
 
 @needs(TRAINER)
 def delete(s: Services, evaluation_id: str) -> None:
-    """Delete an ended evaluation with all that it found. Raises UserError `evaluation_unknown`, `job_running`."""
+    """Delete an ended evaluation with all that it found. Raises UserError `evaluation_unknown`, `job_running`, `owned_by_another`."""
     s.require_writable()
     jobs.forget(s, find(s, evaluation_id).id, jobs.EVALUATIONS)
 

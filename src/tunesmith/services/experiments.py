@@ -11,7 +11,7 @@ from typing import Any
 from tunesmith.access.people import TRAINER
 from tunesmith.errors import UserError
 from tunesmith.services.context import Services
-from tunesmith.services.rights import needs
+from tunesmith.services.rights import may_change, needs, require_own
 from tunesmith.services.runs import as_error
 from tunesmith.store import labels
 from tunesmith.store.experiment_index import IndexedRun
@@ -142,8 +142,9 @@ def name_of(s: Services, run_id: str) -> str:
 
 @needs(TRAINER)
 def rename(s: Services, run_id: str, name: str) -> None:
-    """Give a run another name. Raises UserError `name_empty`, `name_too_long`, `server_read_only`."""
+    """Give a run another name. Raises UserError `name_empty`, `name_too_long`, `server_read_only`, `owned_by_another`."""
     s.require_writable()
+    require_own(s, s.store.owner(run_id))
     s.store.rename(run_id, name)
 
 
@@ -188,20 +189,25 @@ def set_notes(s: Services, run_id: str, notes: str) -> None:
 
 @needs(TRAINER)
 def trash(s: Services, run_id: str) -> None:
-    """Move an ended run to the trash for 7 days. Raises UserError `run_still_active`, `server_read_only`."""
+    """Move an ended run to the trash for 7 days. Raises UserError `run_still_active`, `server_read_only`, `owned_by_another`."""
     s.require_writable()
+    require_own(s, s.store.owner(run_id))
     s.store.trash(run_id)
 
 
 @needs(TRAINER)
 def restore(s: Services, run_id: str) -> None:
-    """Bring a run back from the trash. Raises UserError `run_unknown`, `target_exists`, `server_read_only`."""
+    """Bring a run back from the trash. Raises UserError `run_unknown`, `target_exists`, `server_read_only`, `owned_by_another`."""
     s.require_writable()
+    require_own(s, s.store.owner(run_id))
     s.store.restore(run_id)
 
 
 @needs(TRAINER)
 def empty_trash(s: Services) -> None:
-    """Delete everything in the trash, for good. Raises UserError `server_read_only`."""
+    """Delete what lies in the trash, for good: an admin everything, others what is their own or nobody's.
+
+    Raises UserError `server_read_only`.
+    """
     s.require_writable()
-    s.store.empty_trash()
+    s.store.empty_trash(lambda owner: may_change(s, owner))

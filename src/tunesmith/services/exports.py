@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,14 @@ from tunesmith.access.people import TRAINER
 from tunesmith.errors import UserError
 from tunesmith.export.config import GgufRules, OllamaRules, QuantizeRules
 from tunesmith.models.discovery import ModelInfo
+from tunesmith.models.folder_layout import MANIFEST
 from tunesmith.services import jobs
 from tunesmith.services.adapters import AdapterInfo, find_adapter, list_adapters
 from tunesmith.services.context import Services
 from tunesmith.services.datasets import find_dataset
-from tunesmith.services.lineage import MANIFEST, lineage_of, read_manifest, runs_of
+from tunesmith.services.lineage import lineage_of, read_manifest, runs_of
 from tunesmith.services.models import find_model, list_models, made_models_folder, read_model
-from tunesmith.services.rights import needs
+from tunesmith.services.rights import needs, require_own
 from tunesmith.settings.fields import check_values
 from tunesmith.system.paths import as_file_name, resolve_under
 from tunesmith.system.secrets import hub_environment, hub_token
@@ -58,6 +58,11 @@ class Made:
     created_at: float
     manifest: dict[str, Any]
     runs: list[str]
+
+    @property
+    def owner(self) -> str:
+        """Who made it; nothing where its manifest names nobody."""
+        return str(self.manifest.get("owner", ""))
 
     @property
     def verified(self) -> bool:
@@ -101,14 +106,22 @@ def find_source(s: Services, key: str) -> Source:
 
 
 def exports_folder(s: Services) -> Path:
-    """Return where exports are kept."""
-    return s.data_dir / "exports"
+    """Return where new exports go: the folder of the settings, else one in the data folder."""
+    chosen = s.settings.exports_folder
+    return Path(chosen).expanduser() if chosen else s.data_dir / "exports"
+
+
+def _kept_in(s: Services) -> list[Path]:
+    """Return the folders that hold what exports made: today's, the one before it was changed, the models."""
+    return list(dict.fromkeys((exports_folder(s), s.data_dir / "exports", made_models_folder(s))))
 
 
 def _target(folder: Path, name: str) -> Path:
-    """Return the folder of a new thing. Raises UserError `name_empty`, `target_exists`."""
+    """Return the folder of a new thing. Raises UserError `name_empty`, `target_exists`, `folder_missing` (a drive that is gone)."""
     if not name.strip():
         raise UserError("name_empty")
+    if not folder.parent.is_dir():
+        raise UserError("folder_missing", folder=str(folder))
     path = folder / as_file_name(name, "export")
     if path.exists():
         raise UserError("target_exists", name=path.name, folder=str(folder))
@@ -212,24 +225,28 @@ def start_lmstudio(s: Services, made: Made, publisher: str) -> str:
 @needs(TRAINER)
 def start_upload(s: Services, made: Made, repository: str, private: bool, into_existing: bool = False) -> str:
     """Start to upload an export or a model to the model hub; the token goes to the worker alone. Raises UserError `hub_token_missing`."""
-    token = hub_token()
-    if not token:
+    if not hub_token():
         raise UserError("hub_token_missing")
     request = {"path": str(made.path), "name": made.name, "repository": repository.strip(), "private": private, "replace": into_existing}
-    return jobs.start(s, "upload", request, environment=hub_environment(token, os.environ))
+    return jobs.start(s, "upload", request, environment=hub_environment())
 
 
 def list_made(s: Services, run_id: str = "") -> list[Made]:
     """Return the exports, and the models that we made, newest first; those that come from one run with `run_id`."""
-    found = [_made(path.parent) for root in (exports_folder(s), made_models_folder(s)) for path in root.glob(f"*/{MANIFEST}")]
-    kept = [made for made in found if not run_id or run_id in made.runs]
+    found = [_made(path.parent) for root in _kept_in(s) for path in root.glob(f"*/{MANIFEST}")]
+    kept = [made for made in found if (not run_id or run_id in made.runs) and not _is_as_downloaded(made.manifest)]
     return sorted(kept, key=lambda made: made.created_at, reverse=True)
+
+
+def _is_as_downloaded(manifest: dict[str, Any]) -> bool:
+    hub = manifest.get("hub")
+    return isinstance(hub, dict) and hub.get("form") == "as_is"
 
 
 def find_made(s: Services, name: str) -> Made:
     """Return an export or a made model by its name, or the one asked for. Raises UserError `export_unknown`, `name_not_allowed`."""
     for known in (name, as_file_name(name, name)):
-        for root in (exports_folder(s), made_models_folder(s)):
+        for root in _kept_in(s):
             if (resolve_under(root, known) / MANIFEST).is_file():
                 return _made(root / known)
     raise UserError("export_unknown", name=name)
@@ -245,8 +262,9 @@ def _made(folder: Path) -> Made:
 
 @needs(TRAINER)
 def delete(s: Services, made: Made) -> None:
-    """Delete something that an export made. Raises UserError `server_read_only`."""
+    """Delete something that an export made. Raises UserError `server_read_only`, `owned_by_another`."""
     s.require_writable()
+    require_own(s, made.owner)
     aside = made.path.with_name(f".{made.path.name}.deleted")
     shutil.rmtree(aside, ignore_errors=True)
     made.path.rename(aside)  # at once; what it held goes afterwards

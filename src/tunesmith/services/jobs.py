@@ -5,7 +5,7 @@ A job lies on a shelf of the data folder: `jobs` for what may be forgotten, `eva
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from tunesmith.access.people import TRAINER
 from tunesmith.jobs import job as job_files
 from tunesmith.jobs.job import Job, JobFolders, kind_of, read_job
 from tunesmith.services.context import Services
-from tunesmith.services.rights import needs
+from tunesmith.services.rights import needs, require_own
 from tunesmith.system.memory import require_space
 
 WORKER = "tunesmith.jobs.job_worker"
@@ -29,9 +29,10 @@ def start(
 
     Raises UserError `disk_nearly_full`, `disk_full`.
     """
-    require_space(s.data_dir, needed_bytes)
+    target = request.get("target_path")
+    require_space(Path(target).parent if target else s.data_dir, needed_bytes)
     folders = _folders(s, shelf)
-    places = {"kind": kind, "data_dir": str(s.data_dir), "slot": str(s.store.locks / "accelerator.lock")}
+    places = {"kind": kind, "owner": s.person.name, "data_dir": str(s.data_dir), "slot": str(s.store.locks / "accelerator.lock")}
     job_id = folders.create({**request, **places})
     job_files.launch(folders.folder(job_id), WORKER, environment)
     return job_id
@@ -53,6 +54,20 @@ def list_jobs(s: Services, *kinds: str, most: int | None = None, shelf: str = JO
     return [read_job(folder) for folder in wanted[:most]]
 
 
+def at_work(s: Services) -> Iterator[tuple[Job, list[str]]]:
+    """Yield each running job of every shelf, with all words of its request: paths of what it works with among them."""
+    for shelf in (JOBS, EVALUATIONS):
+        yield from ((job, list(_texts(job.request))) for job in list_jobs(s, shelf=shelf) if not job.ended)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _texts(inner)
+
+
 def find_job(s: Services, job_id: str, shelf: str = JOBS) -> Job:
     """Return one job. Raises UserError `job_unknown`."""
     return read_job(_folders(s, shelf).folder(job_id))
@@ -66,7 +81,8 @@ def cancel(s: Services, job_id: str, shelf: str = JOBS) -> None:
 
 @needs(TRAINER)
 def forget(s: Services, job_id: str, shelf: str = JOBS) -> None:
-    """Delete what is known of an ended job; what it made stays. Raises UserError `job_unknown`, `job_running`."""
+    """Delete what is known of an ended job; what it made stays. Raises UserError `job_unknown`, `job_running`, `owned_by_another`."""
+    require_own(s, find_job(s, job_id, shelf).owner)
     _folders(s, shelf).delete(job_id)
 
 

@@ -26,7 +26,7 @@ from tunesmith.jobs.judgements import VERDICTS, read_cases, read_verdicts
 from tunesmith.services import evaluations, jobs
 from tunesmith.services.context import Services
 from tunesmith.services.datasets import find_dataset, row_values
-from tunesmith.services.rights import needs
+from tunesmith.services.rights import needs, require_own
 from tunesmith.services.synthesis import CHARACTERS_PER_TOKEN
 from tunesmith.services.variants import as_record, find_variant
 from tunesmith.settings.fields import check_values
@@ -239,14 +239,16 @@ def resume(s: Services, judgement_id: str) -> None:
 
 @needs(TRAINER)
 def rename(s: Services, judgement_id: str, name: str) -> None:
-    """Give a judgement another name. Raises UserError `judgement_unknown`, `name_empty`, `name_too_long`."""
+    """Give a judgement another name. Raises UserError `judgement_unknown`, `name_empty`, `name_too_long`, `owned_by_another`."""
     s.require_writable()
-    set_name(find(s, judgement_id).job.folder, name)
+    job = find(s, judgement_id).job
+    require_own(s, job.owner)
+    set_name(job.folder, name)
 
 
 @needs(TRAINER)
 def delete(s: Services, judgement_id: str) -> None:
-    """Delete an ended judgement with all that was said. Raises UserError `judgement_unknown`, `job_running`."""
+    """Delete an ended judgement with all that was said. Raises UserError `judgement_unknown`, `job_running`, `owned_by_another`."""
     s.require_writable()
     jobs.forget(s, find(s, judgement_id).job.id, jobs.EVALUATIONS)
 

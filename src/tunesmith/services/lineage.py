@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.errors import UserError
+from tunesmith.models.folder_layout import MANIFEST
 from tunesmith.services.adapters import AdapterInfo
 from tunesmith.services.context import Services
 from tunesmith.services.datasets import find_dataset
 from tunesmith.store.files import read_json
 from tunesmith.system.environment import package_versions
-
-MANIFEST = "tunesmith.json"
 
 
 def lineage_of(s: Services, model: str, model_path: Path, adapter: AdapterInfo | None = None, **more: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from tunesmith.errors import UserError
 from tunesmith.models import discovery
 from tunesmith.models.discovery import ModelInfo
 from tunesmith.services.context import Services
+from tunesmith.store.model_folders import ModelFolders
 from tunesmith.system.paths import DEMO_MODEL
 
 DEMO_MODEL_ID = "demo"
@@ -22,7 +23,7 @@ def list_models(s: Services) -> list[ModelInfo]:
 
 def made_models_folder(s: Services) -> Path:
     """Return where fused and quantised models are kept."""
-    return s.data_dir / "models"
+    return ModelFolders(s.data_dir).root
 
 
 def read_model(s: Services, path: Path) -> ModelInfo:

@@ -12,7 +12,7 @@ from tunesmith.errors import UserError
 from tunesmith.services.compare import MOST_QUESTIONS
 from tunesmith.services.context import Services
 from tunesmith.services.datasets import find_dataset, held_out_prompts
-from tunesmith.services.rights import needs
+from tunesmith.services.rights import needs, require_own
 from tunesmith.store.comparisons import PromptSet, PromptSetStore
 
 PROMPT_KEYS = ("prompt", "question", "instruction", "text")
@@ -35,7 +35,8 @@ def find_set(s: Services, name: str) -> PromptSet:
 def save(s: Services, name: str, prompts: Sequence[str]) -> PromptSet:
     """Keep prompts under a name, in place of the set of that name; empty ones and repetitions are left out.
 
-    Raises UserError `server_read_only`, `name_empty`, `name_too_long`, `prompts_none`, `too_many_questions`, `disk_full`.
+    Raises UserError `server_read_only`, `name_empty`, `name_too_long`, `prompts_none`, `too_many_questions`, `owned_by_another`,
+    `disk_full`.
     """
     s.require_writable()
     kept = list(dict.fromkeys(prompt.strip() for prompt in prompts if prompt.strip()))
@@ -43,7 +44,9 @@ def save(s: Services, name: str, prompts: Sequence[str]) -> PromptSet:
         raise UserError("prompts_none")
     if len(kept) > MOST_QUESTIONS:
         raise UserError("too_many_questions", asked=len(kept), most=MOST_QUESTIONS)
-    return PromptSetStore(s.data_dir).save(name, kept)
+    known = next((each for each in list_sets(s) if each.name == " ".join(name.split())), None)
+    require_own(s, known.owner if known else "")
+    return PromptSetStore(s.data_dir).save(name, kept, s.person.name)
 
 
 @needs(TRAINER)
@@ -68,16 +71,20 @@ def import_held_out(s: Services, dataset_id: str, most: int) -> PromptSet:
 
 @needs(TRAINER)
 def delete(s: Services, set_id: str) -> None:
-    """Throw a set away. Raises UserError `server_read_only`, `prompt_set_unknown`."""
+    """Throw a set away. Raises UserError `server_read_only`, `prompt_set_unknown`, `owned_by_another`."""
     s.require_writable()
-    PromptSetStore(s.data_dir).trash(set_id)
+    store = PromptSetStore(s.data_dir)
+    require_own(s, store.owner(set_id))
+    store.trash(set_id)
 
 
 @needs(TRAINER)
 def restore(s: Services, set_id: str) -> None:
-    """Bring a set back. Raises UserError `server_read_only`, `prompt_set_unknown`, `target_exists`."""
+    """Bring a set back. Raises UserError `server_read_only`, `prompt_set_unknown`, `target_exists`, `owned_by_another`."""
     s.require_writable()
-    PromptSetStore(s.data_dir).restore(set_id)
+    store = PromptSetStore(s.data_dir)
+    require_own(s, store.owner(set_id))
+    store.restore(set_id)
 
 
 def read_prompt_file(path: Path) -> list[str]:

@@ -43,14 +43,15 @@ def family_of(s: Services, row: ExperimentRow, rows: Sequence[ExperimentRow]) ->
     before = _ancestors(row, known)
     depth = len(before) + 1
     uses = uses_of(s, row.id)
-    after = [Relative(_step(each), each.id, each.name, depth) for each in reversed(rows) if _parent(each) == row.id]
+    after = [Relative(_step(each), each.id, each.name, depth) for each in reversed(rows) if parent_of(each) == row.id]
     after += [Relative("fused", a.id, a.name, depth) for a in AdapterStore(s.data_dir).all() if row.id in runs_of(a.lineage)]
     after += [Relative("export", name, name, depth) for name in uses.exports]
     after += [Relative("evaluation", evaluation, name, depth) for evaluation, name in uses.evaluations]
     return Family(before, after)
 
 
-def _parent(row: ExperimentRow) -> str:
+def parent_of(row: ExperimentRow) -> str:
+    """Return the run that a run went on from or took its adapter from, empty for none."""
     return row.continued_from or str(row.settings.get(BEGIN) or "")
 
 
@@ -63,7 +64,7 @@ def _ancestors(row: ExperimentRow, known: dict[str, ExperimentRow]) -> list[Rela
     chain: list[tuple[str, str]] = []
     here: ExperimentRow | None = row
     seen = {row.id}
-    while here and (parent := _parent(here)) and parent not in seen:
+    while here and (parent := parent_of(here)) and parent not in seen:
         seen.add(parent)
         chain.append((_step(here), parent))
         here = known.get(parent)

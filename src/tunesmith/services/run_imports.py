@@ -22,7 +22,7 @@ from tunesmith.services.rights import needs
 from tunesmith.services.run_packages import ImportedRun, import_package
 from tunesmith.settings.files import from_mapping, to_yaml
 from tunesmith.store.experiments import Experiment
-from tunesmith.store.files import read_json, sha256_of, write_atomic
+from tunesmith.store.files import make_folder, read_json, sha256_of, write_atomic
 from tunesmith.store.labels import LONGEST_NAME
 from tunesmith.store.run_folder import RunFolder
 from tunesmith.system.paths import as_file_name, bare_name
@@ -102,7 +102,7 @@ def start_adapter(s: Services, run: ImportedRun, adapter: Path, model: str, uplo
 def keep_upload(s: Services, content: bytes | memoryview, name: str) -> Path:
     """Put an uploaded file where it can be read by its name; whoever asked deletes its folder. Raises UserError `disk_full`."""
     folder = s.data_dir / "uploads" / secrets.token_hex(6)
-    folder.mkdir(parents=True, mode=0o700)
+    make_folder(folder)
     plain = Path(bare_name(name, "run"))
     path = folder / (as_file_name(plain.stem, "run") + plain.suffix.lower())
     write_atomic(path, bytes(content))

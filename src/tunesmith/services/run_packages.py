@@ -33,7 +33,7 @@ from tunesmith.services.models import find_model
 from tunesmith.services.rights import needs
 from tunesmith.settings.files import from_mapping, parse_yaml
 from tunesmith.store.experiments import ACTIVE, TERMINAL, Experiment
-from tunesmith.store.files import as_user_error, write_json
+from tunesmith.store.files import as_user_error, put_in_place, write_json
 from tunesmith.store.migrations import migrate
 from tunesmith.store.run_folder import RunFolder
 from tunesmith.system.memory import require_space
@@ -82,7 +82,7 @@ def pack_into(s: Services, run_ids: Sequence[str], target: Path, checkpoints: bo
     try:
         with aside.open("wb") as stream:
             write_package(stream, folders, checkpoints, report)
-        aside.rename(target)
+        put_in_place(aside, target)
     except OSError as error:
         raise as_user_error(error, target) from error
     finally:
@@ -203,7 +203,7 @@ def _check_nesting(text: str) -> None:
 
 
 def _read_record(folder: RunFolder) -> Experiment:
-    values = migrate(orjson.loads(folder.record.read_bytes()), folder.record.name)
+    values = migrate(msgspec.json.decode(folder.record.read_bytes(), type=dict[str, Any]), folder.record.name)
     record = msgspec.convert(values, Experiment)
     for moment in (record.created_at, record.started_at, record.ended_at):
         if not 0 <= moment <= LATEST_TIME:

@@ -9,11 +9,10 @@ from typing import Any
 import orjson
 import yaml
 
-from tunesmith.errors import UserError
 from tunesmith.jobs.run_environment import read_attempts
 from tunesmith.services.context import Services
 from tunesmith.services.lineage import data_hash
-from tunesmith.settings.files import flatten, parse_yaml
+from tunesmith.settings.files import flatten, load_yaml
 from tunesmith.store.run_folder import RunFolder
 
 SECTIONS = ("settings", "data", "environment")
@@ -45,15 +44,11 @@ class SettingLine:
 
 
 def settings_of(s: Services, run_id: str) -> dict[str, Any]:
-    """Return a run's settings as they were launched, by dotted name. Raises UserError `run_unknown`, `store_file_unreadable`.
+    """Return a run's settings as they were launched, by dotted name. Raises UserError `run_unknown`, `yaml_unreadable`.
 
     They are not checked: a run of an older version of this app stays comparable.
     """
-    path = s.store.folder(run_id).config
-    try:
-        return flatten(parse_yaml(path.read_text(encoding="utf-8"), path.name))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError("store_file_unreadable", file=path.name, folder=run_id, reason=type(error).__name__) from error
+    return flatten(load_yaml(s.store.folder(run_id).config))
 
 
 def compare_settings(s: Services, run_ids: Sequence[str]) -> list[SettingLine]:

@@ -14,7 +14,7 @@ from tunesmith.jobs.queue import waiting_line
 from tunesmith.services.context import Services
 from tunesmith.services.curves import pack_curves
 from tunesmith.services.rights import needs
-from tunesmith.settings.files import from_mapping, parse_yaml
+from tunesmith.settings.files import from_mapping, load_yaml
 from tunesmith.store.experiments import ACTIVE, OCCUPYING, RESUMABLE, Experiment
 from tunesmith.store.run_folder import RunFolder
 from tunesmith.store.series import MetricSeries
@@ -60,6 +60,7 @@ class RunSnapshot:
     resumable: bool
     best: bool
     continued_from: str
+    restarts: tuple[int, ...]
     figures: dict[str, float] = field(default_factory=dict)
     first: dict[str, float] = field(default_factory=dict)
 
@@ -72,6 +73,11 @@ class RunSnapshot:
     def active(self) -> bool:
         """Whether the run has not ended."""
         return self.status in ACTIVE
+
+    @property
+    def stage(self) -> str:
+        """Which buttons it has: those of a run that is `queued`, `working`, `stopping` or `ended`."""
+        return self.status if self.status in {"queued", "stopping"} else "working" if self.active else "ended"
 
 
 def snapshot(s: Services, run_id: str) -> RunSnapshot:
@@ -97,6 +103,7 @@ def snapshot(s: Services, run_id: str) -> RunSnapshot:
         queue_position=_queue_position(s, experiment), error=as_error(experiment.error), bad_lines=series.bad_lines,
         adapter=folder.has_adapter(), resumable=_is_resumable(experiment, folder),
         best=(folder.path / "best").is_dir(), continued_from=experiment.continued_from,
+        restarts=tuple(experiment.restarts),
         figures=dict(latest), first=dict(series.first), **named,
     )  # fmt: skip
 
@@ -155,14 +162,17 @@ def config_yaml(s: Services, run_id: str) -> str:
 def read_config(s: Services, run_id: str) -> TrainConfig:
     """Return the run's settings. Raises UserError `run_unknown`, `yaml_unreadable`, `setting_…`."""
     file = s.store.folder(run_id).config
-    state = file.stat()
+    try:
+        state = file.stat()
+    except OSError as error:
+        raise UserError("yaml_unreadable", file=file.name, line=0) from error
     return _parse_config(file, state.st_mtime_ns, state.st_size)
 
 
 @functools.lru_cache(maxsize=256)
 def _parse_config(file: Path, changed_ns: int, size_bytes: int) -> TrainConfig:
     del changed_ns, size_bytes  # parts of the key: pages ask for a run's settings several times a second
-    return from_mapping(TrainConfig, parse_yaml(file.read_text(encoding="utf-8"), file.name))
+    return from_mapping(TrainConfig, load_yaml(file))
 
 
 @needs(TRAINER)
@@ -197,8 +207,24 @@ def resume(s: Services, run_id: str) -> None:
     s.supervisor.wake()
 
 
-def series_bytes(s: Services, run_id: str, since: int, smoothing: float = 0.0) -> bytes | None:
-    """Return the curves as `curves.pack_curves` lays them out, None when nothing is new. Raises ValueError as `curves.smooth` does."""
-    reader, experiment = s.series(run_id), s.store.get(run_id)
-    active = _status(experiment, s.store.folder(run_id)) in ACTIVE
-    return None if reader.rev == since and active else pack_curves(reader, experiment.method, active, smoothing)
+def series_state(s: Services, run_id: str) -> tuple[int, bool]:
+    """Return the revision of a run's curves and whether they go on. Raises UserError `run_unknown`, `store_file_unreadable`."""
+    return s.series(run_id).rev, _status(s.store.get(run_id), s.store.folder(run_id)) in ACTIVE
+
+
+def pack_series(s: Services, run_id: str, active: bool, smoothing: float = 0.0) -> bytes:
+    """Return a run's curves as `curves.pack_curves` lays them out. Raises UserError `run_unknown`, ValueError as `curves.smooth` does."""
+    return pack_curves(s.series(run_id), s.store.get(run_id).method, active, smoothing)
+
+
+def marks(s: Services, run_id: str) -> dict[str, int]:
+    """Return how far a run's files have grown (bytes), so that what shows them is drawn anew only then. Raises UserError `run_unknown`."""
+    folder = s.store.folder(run_id)
+    return {"events": _size(folder.events), "rollouts": _size(folder.rollouts), "log": _size(folder.log)}
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return 0

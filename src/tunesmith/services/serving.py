@@ -5,12 +5,13 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
-from tunesmith.access.people import TRAINER
+from tunesmith.access.opening import names_at_start
+from tunesmith.access.people import ADMIN, TRAINER
 from tunesmith.errors import UserError
 from tunesmith.jobs.serving import ModelServer, ServingStore, curl_line
 from tunesmith.services.context import Services
 from tunesmith.services.exports import Source
-from tunesmith.services.rights import needs
+from tunesmith.services.rights import needs, require_own
 from tunesmith.system.network import EVERYWHERE, LOOPBACK
 from tunesmith.system.paths import as_file_name
 
@@ -33,10 +34,12 @@ def list_servers(s: Services) -> list[ModelServer]:
 
 @needs(TRAINER)
 def start(s: Services, source: Source, name: str, on_lan: bool = False, port: int = 0, key: str = "") -> Started:
-    """Start an OpenAI-compatible server of a model or an adapter; on the LAN it gets a key if none is given.
+    """Start an OpenAI-compatible server of a model or an adapter; on the LAN, which only an admin opens, it gets a key if none is given.
 
-    Port 0 takes a free one. Raises UserError `name_empty`, `serving_key_short`, `disk_full`.
+    Port 0 takes a free one. Raises UserError `role_needed`, `name_empty`, `serving_key_short`, `disk_full`.
     """
+    if on_lan and not s.person.may(ADMIN):
+        raise UserError("role_needed", role=ADMIN)
     if not name.strip():
         raise UserError("name_empty")
     if on_lan and not key:
@@ -45,7 +48,10 @@ def start(s: Services, source: Source, name: str, on_lan: bool = False, port: in
         raise UserError("serving_key_short", least=SHORTEST_KEY)
     adapter = source.adapter.path if source.adapter else None
     host = EVERYWHERE if on_lan else LOOPBACK
-    server = ServingStore(s.data_dir).start(source.model.path, adapter, as_file_name(name, "model"), host, port, key)
+    names = [*s.settings.lan_names, *names_at_start()]
+    server = ServingStore(s.data_dir).start(
+        source.model.path, adapter, as_file_name(name, "model"), host, port, key, s.person.name, names
+    )  # fmt: skip
     return Started(server, key)
 
 
@@ -62,7 +68,8 @@ def stop(s: Services, server_id: str) -> None:
 
 @needs(TRAINER)
 def forget(s: Services, server_id: str) -> None:
-    """Forget an ended server. Raises UserError `job_unknown`, `job_running`."""
+    """Forget an ended server. Raises UserError `job_unknown`, `job_running`, `owned_by_another`."""
+    require_own(s, find(s, server_id).owner)
     ServingStore(s.data_dir).delete(server_id)
 
 

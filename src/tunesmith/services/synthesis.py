@@ -20,11 +20,12 @@ from tunesmith.services import dataset_versions
 from tunesmith.services.context import Services
 from tunesmith.services.datasets import find_dataset
 from tunesmith.services.models import find_model
-from tunesmith.services.rights import needs
+from tunesmith.services.rights import needs, require_own
 from tunesmith.settings.fields import check_values
 from tunesmith.system.endpoint import Endpoint, check_endpoint, key_environment
 
 CHARACTERS_PER_TOKEN = 3.5
+GENERATIONS = "generations"  # the folder of the data folder
 MOST_SOURCES = 100_000
 
 
@@ -63,7 +64,7 @@ def start(
     check_values(rules)
     if not sources or len(sources) > MOST_SOURCES:
         raise UserError("synthesis_no_source", most=MOST_SOURCES)
-    request: dict[str, object] = {"rules": dataclasses.asdict(rules), "sources": list(sources)}
+    request: dict[str, object] = {"rules": dataclasses.asdict(rules), "sources": list(sources), "owner": s.person.name}
     if endpoint:
         check_endpoint(endpoint, s.settings.endpoint_hosts)
         request |= {
@@ -82,7 +83,7 @@ def start(
 
 
 def _folders(s: Services) -> JobFolders:
-    return JobFolders(s.data_dir / "generations")
+    return JobFolders(s.data_dir / GENERATIONS)
 
 
 def _launch(folder: Path, endpoint: Endpoint | None) -> None:
@@ -92,7 +93,7 @@ def _launch(folder: Path, endpoint: Endpoint | None) -> None:
 
 def list_generations(s: Services) -> list[Generation]:
     """Return the generations, newest first."""
-    return [generation.read_generation(folder) for folder in _folders(s).all()]
+    return _folders(s).readable(generation.read_generation)
 
 
 def find_generation(s: Services, generation_id: str) -> Generation:
@@ -118,7 +119,8 @@ def resume(s: Services, generation_id: str) -> None:
 
 @needs(TRAINER)
 def delete(s: Services, generation_id: str) -> None:
-    """Delete a generation and its rows. Raises UserError `job_unknown`, `job_running`."""
+    """Delete a generation and its rows. Raises UserError `job_unknown`, `job_running`, `owned_by_another`."""
+    require_own(s, find_generation(s, generation_id).owner)
     _folders(s).delete(generation_id)
 
 

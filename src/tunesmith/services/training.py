@@ -26,13 +26,14 @@ from tunesmith.settings.fields import check_values, is_for
 from tunesmith.settings.files import from_mapping, parse_yaml, to_yaml
 from tunesmith.system.device import device_name
 from tunesmith.system.memory import disk_free_bytes
-from tunesmith.system.paths import CONFIG
+from tunesmith.system.paths import CONFIG, typed_path
 from tunesmith.training.config import TrainConfig
 from tunesmith.training.method_checks import check_method
-from tunesmith.training.registry import METHODS
+from tunesmith.training.registry import METHODS, family_of
 from tunesmith.training.rewards.registry import build_reward
 
 MINIMUM_FREE_BYTES = 200_000_000
+DEMO_DATA_OF = {"preference": "preference", "policy": "arithmetic", "sft": "company_facts"}
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,12 @@ class RunPreview:
 
 
 def default_config(s: Services) -> TrainConfig:
-    """Return the settings that a new form shows: the first usable model and the defaults."""
-    del s
-    return TrainConfig(model=DEMO_MODEL_ID, data="company_facts")
+    """Return the settings that a new form shows: the shipped model and settings, and over them what an admin chose.
+
+    Raises UserError `setting_…` when the choice, written by hand, is wrong.
+    """
+    config = from_mapping(TrainConfig, {"model": DEMO_MODEL_ID, **s.settings.training_defaults})
+    return dataclasses.replace(config, data=DEMO_DATA_OF[family_of(config.method)])
 
 
 def parse_config(text: str) -> TrainConfig:
@@ -125,7 +129,7 @@ def _check_together(config: TrainConfig) -> None:
         raise UserError("full_tuning_of_quantized")
     if config.lora_parameters.keys == "custom" and not config.lora_parameters.custom_keys:
         raise UserError("modules_not_named")
-    if config.hostfile and not Path(config.hostfile).expanduser().is_file():
+    if config.hostfile and not typed_path(config.hostfile).is_file():
         raise UserError("file_missing", file=config.hostfile)
     _ = config.template  # a broken one is refused
     if config.keep_best and config.val_batches == 0:

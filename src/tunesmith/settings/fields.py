@@ -26,14 +26,15 @@ def setting(
     group: str = "",
     kind: str = "",
     methods: Sequence[str] = (),
+    restart: bool = False,
 ) -> Any:
     """Declare a dataclass field with all that a form needs; `kind` sets the widget ("model", "dataset", "folder", "text", "hidden").
 
-    `methods` are those that the setting is for, empty for all.
+    `methods` are those that the setting is for, empty for all; with `restart` a change takes effect at the server's next start.
     """
     metadata = {
         "label": label, "help": help, "unit": unit, "minimum": minimum, "maximum": maximum,
-        "choices": tuple(choices), "advanced": advanced, "group": group, "kind": kind, "methods": tuple(methods),
+        "choices": tuple(choices), "advanced": advanced, "group": group, "kind": kind, "methods": tuple(methods), "restart": restart,
     }  # fmt: skip
     if callable(default):
         return dataclasses.field(default_factory=default, metadata=metadata)

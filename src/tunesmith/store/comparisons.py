@@ -16,11 +16,13 @@ from typing import Any
 import orjson
 
 from tunesmith.errors import UserError
-from tunesmith.store.files import purge_older, read_json, write_atomic
+from tunesmith.store.files import make_folder, read_json, write_atomic
+from tunesmith.store.trash import bring_back, owner_in, purge_older, throw_away
 from tunesmith.system.paths import as_file_name, resolve_under
 
 TRASH_DAYS = 7
 LONGEST_NAME = 100
+LARGEST_BYTES = 1_000_000_000  # hundreds of questions to eight variants, with every token
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class Comparison:
     created_at: float
     variants: tuple[dict[str, Any], ...]
     rounds: tuple[Round, ...] = ()
+    owner: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ class PromptSet:
     name: str
     prompts: tuple[str, ...]
     changed_at: float
+    owner: str = ""
 
 
 def new_id() -> str:
@@ -94,7 +98,7 @@ class RecordFolder:
     def __init__(self, root: Path, unknown: str) -> None:
         self.root, self._unknown = root, unknown
         self._trash = root / ".trash"
-        self._trash.mkdir(parents=True, exist_ok=True)
+        make_folder(self._trash)
 
     def ids(self) -> list[str]:
         """Return the ids, the last in their order first."""
@@ -106,7 +110,7 @@ class RecordFolder:
     def read(self, record_id: str) -> Any:
         """Return a record. Raises UserError of the folder's own code, `store_file_unreadable`, `name_not_allowed`."""
         try:
-            return read_json(self._path(record_id))
+            return read_json(self._path(record_id), LARGEST_BYTES)
         except FileNotFoundError as error:
             raise UserError(self._unknown, name=record_id) from error
 
@@ -114,12 +118,16 @@ class RecordFolder:
         """Put a record in its place as a whole. Raises UserError `disk_full`."""
         write_atomic(self._path(record_id), orjson.dumps(record))
 
+    def owner(self, record_id: str) -> str:
+        """Return who owns a record, here or in the trash; nothing for an old or a broken one. Raises UserError `name_not_allowed`."""
+        path = self._path(record_id)
+        return owner_in(path if path.exists() else self._trash / path.name)
+
     def trash(self, record_id: str) -> None:
         """Throw a record away. Raises UserError of the folder's own code."""
-        self.read(record_id)
-        target = self._trash / self._path(record_id).name
-        self._path(record_id).replace(target)
-        target.touch()
+        if not self._path(record_id).exists():
+            raise UserError(self._unknown, name=record_id)
+        throw_away(self._path(record_id), self._trash)
 
     def restore(self, record_id: str) -> None:
         """Bring a record back, unless another one has taken its place. Raises UserError of the folder's own code, `target_exists`."""
@@ -127,9 +135,7 @@ class RecordFolder:
         source = self._trash / path.name
         if not source.is_file():
             raise UserError(self._unknown, name=record_id)
-        if path.exists():
-            raise UserError("target_exists", name=record_id, folder=str(self.root))
-        source.replace(path)
+        bring_back(source, path)
 
     def purge_trash(self) -> None:
         """Delete what has been in the trash for more than 7 days."""
@@ -151,7 +157,8 @@ class ComparisonStore(RecordFolder):
         record = self.read(comparison_id)
         try:
             rounds = tuple(_as_round(each) for each in record["rounds"])
-            return Comparison(comparison_id, float(record["created_at"]), tuple(dict(each) for each in record["variants"]), rounds)
+            variants = tuple(dict(each) for each in record["variants"])
+            return Comparison(comparison_id, float(record["created_at"]), variants, rounds, str(record.get("owner", "")))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise _unreadable(self.root, comparison_id, error) from error
 
@@ -198,20 +205,25 @@ class PromptSetStore(RecordFolder):
         record = self.read(set_id)
         try:
             prompts = tuple(str(prompt) for prompt in record["prompts"])
-            return PromptSet(set_id, str(record["name"]), prompts, float(record["changed_at"]))
+            return PromptSet(set_id, str(record["name"]), prompts, float(record["changed_at"]), str(record.get("owner", "")))
         except (KeyError, TypeError, ValueError) as error:
             raise _unreadable(self.root, set_id, error) from error
 
-    def save(self, name: str, prompts: Sequence[str]) -> PromptSet:
-        """Write a set under its name, in place of one of that name. Raises UserError `name_empty`, `name_too_long`, `disk_full`."""
+    def save(self, name: str, prompts: Sequence[str], owner: str = "") -> PromptSet:
+        """Write a set under its name, in place of one of that name, whose owner stays.
+
+        Raises UserError `name_empty`, `name_too_long`, `disk_full`.
+        """
         name = " ".join(name.split())
         if not name:
             raise UserError("name_empty")
         if len(name) > LONGEST_NAME:
             raise UserError("name_too_long", longest=LONGEST_NAME)
-        known = {each.name: each.id for each in self.all()}
-        made = PromptSet(known.get(name) or self._free_id(name), name, tuple(prompts), time.time())
-        self.write(made.id, {"v": 1, "name": name, "prompts": made.prompts, "changed_at": made.changed_at})
+        known = next((each for each in self.all() if each.name == name), None)
+        made = PromptSet(
+            known.id if known else self._free_id(name), name, tuple(prompts), time.time(), known.owner if known else owner
+        )  # fmt: skip
+        self.write(made.id, {"v": 1, "name": name, "prompts": made.prompts, "changed_at": made.changed_at, "owner": made.owner})
         return made
 
     def _free_id(self, name: str) -> str:

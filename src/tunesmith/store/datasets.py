@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import shutil
 import time
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
@@ -13,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.errors import UserError
-from tunesmith.store.files import read_json, staged_folder, write_json
+from tunesmith.store.files import make_folder, put_in_place, read_json, staged_folder, write_json
+from tunesmith.store.trash import bring_back, owner_in, throw_away
 from tunesmith.system.paths import as_file_name, resolve_under
 
 
@@ -43,7 +43,7 @@ class DatasetStore:
     def __init__(self, root: Path) -> None:
         self.root = root / "datasets"
         self._trash = self.root / ".trash"
-        self._trash.mkdir(parents=True, exist_ok=True)
+        make_folder(self._trash)
 
     def staging(self) -> AbstractContextManager[Path]:
         """Give an empty folder to write a version into; what was not taken over is deleted. Raises UserError `disk_full`."""
@@ -103,10 +103,12 @@ class DatasetStore:
 
     def trash(self, dataset_id: str) -> None:
         """Move a data set with all its versions to the trash. Raises UserError `dataset_unknown`."""
-        path = self._folder(dataset_id)
-        target = self._trash / dataset_id
-        shutil.rmtree(target, ignore_errors=True)
-        path.rename(target)
+        throw_away(self._folder(dataset_id), self._trash)
+
+    def owner(self, dataset_id: str) -> str:
+        """Return who brought a data set, in its place or in the trash; nothing for an old one. Raises UserError `name_not_allowed`."""
+        path = resolve_under(self.root, dataset_id)
+        return owner_in((path if path.exists() else self._trash / path.name) / "dataset.json")
 
     def restore(self, dataset_id: str) -> None:
         """Bring a data set back. Raises UserError `dataset_unknown`, `dataset_exists`."""
@@ -115,15 +117,15 @@ class DatasetStore:
             raise UserError("dataset_unknown", dataset=dataset_id)
         if (self.root / dataset_id).exists():
             raise UserError("dataset_exists", dataset=dataset_id)
-        path.rename(self.root / dataset_id)
+        bring_back(path, self.root / dataset_id)
 
 
 def _moved(folder: Path, target: Path) -> bool:
-    """Rename a folder unless the target exists; return whether it was done."""
+    """Put a finished folder in its place unless there is one; return whether it was done. Raises OSError."""
     if target.exists():
         return False
     try:
-        folder.rename(target)
+        put_in_place(folder, target)
     except OSError as error:
         if error.errno in {errno.EEXIST, errno.ENOTEMPTY}:
             return False  # somebody was quicker
@@ -137,6 +139,13 @@ def _read_record(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, UserError):
         return {}
     return record if isinstance(record, dict) else {}
+
+
+def require_readable(folder: Path) -> None:
+    """Refuse a data set whose `dataset.json` is damaged; plain files that were laid there have none. Raises UserError."""
+    path = folder / "dataset.json"
+    if (path.exists() or path.is_symlink()) and not isinstance(read_facts(folder).get("current"), int):
+        raise UserError("store_file_unreadable", file=path.name, folder=folder.name, reason="current")
 
 
 def read_facts(folder: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from typing import Any
 import orjson
 
 from tunesmith.errors import UserError
-from tunesmith.settings.files import flatten, parse_yaml
+from tunesmith.settings.files import flatten, load_yaml
 from tunesmith.store.experiment_record import Experiment, read_record
 from tunesmith.store.files import write_atomic
 from tunesmith.store.labels import read_labels, tags_in
@@ -190,9 +190,9 @@ def _stamp(folder: int, path: str) -> Stamp:
 def _read_settings(folder: RunFolder) -> dict[str, Any]:
     """Return a run's settings as they will come back from the file, nothing where they cannot be read."""
     try:
-        values = flatten(parse_yaml(folder.config.read_text(encoding="utf-8"), folder.config.name))
+        values = flatten(load_yaml(folder.config))
         kept: dict[str, Any] = orjson.loads(orjson.dumps(values, default=str, option=orjson.OPT_NON_STR_KEYS))
-    except (UserError, OSError, ValueError, TypeError, RecursionError):
+    except (UserError, ValueError, TypeError, RecursionError):
         return {}
     return kept
 
@@ -206,6 +206,8 @@ def _read_file(file: Path) -> dict[str, IndexedRun]:
     collecting = gc.isenabled()
     gc.disable()  # so many new objects, no garbage among them: collecting would double the time
     try:
+        if not file.is_file():
+            return {}
         head, _, body = file.read_bytes().partition(b"\n")
         told = orjson.loads(head)
         if (told["v"], told["layout"], told["crc32"]) != (INDEX_VERSION, _LAYOUT, zlib.crc32(body)):

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
+import msgspec
 
 from tunesmith.errors import UserError
+from tunesmith.store.files import read_json, write_atomic, write_json
 from tunesmith.store.migrations import SCHEMA_VERSION, migrate
 from tunesmith.store.run_folder import RunFolder
 
@@ -20,8 +21,8 @@ ACTIVE = OCCUPYING | {"queued"}
 STATUSES = ACTIVE | TERMINAL
 TRANSITIONS: Mapping[str, frozenset[str]] = {
     "queued": frozenset({"starting", "cancelled", "failed"}),
-    "starting": frozenset({"running", "stopping"}) | TERMINAL,
-    "running": frozenset({"stopping"}) | TERMINAL,
+    "starting": frozenset({"running", "stopping", "queued"}) | TERMINAL,
+    "running": frozenset({"stopping", "queued"}) | TERMINAL,  # queued: its worker died, and it goes on by itself
     "stopping": TERMINAL,
     **{status: frozenset({"queued"}) for status in RESUMABLE},
 }
@@ -48,7 +49,9 @@ class Experiment:
     group: str = ""
     continued_from: str = ""
     imported: dict[str, Any] = field(default_factory=dict)
+    rank: float = 0.0  # its place in the queue, greater than that of all who waited when it came; 0: of a time when there were no ranks
     nonce: str = ""
+    restarts: list[int] = field(default_factory=list)  # steps from which it went on by itself since a person last sent it
     pid: int = 0
     started_at: float = 0.0
     ended_at: float = 0.0
@@ -58,22 +61,32 @@ class Experiment:
     schema_version: int = SCHEMA_VERSION
 
 
+def write_record(folder: RunFolder, experiment: Experiment) -> None:
+    """Replace a run's record; one of an older schema stays beside it (`.bak`). Raises UserError `disk_full`."""
+    if _is_older(folder):
+        write_atomic(folder.record.with_name("experiment.json.bak"), folder.record.read_bytes())
+    write_json(folder.record, dataclasses.asdict(experiment))
+
+
+def _is_older(folder: RunFolder) -> bool:
+    try:
+        return bool(read_json(folder.record)["schema_version"] < SCHEMA_VERSION)
+    except (UserError, FileNotFoundError, KeyError, TypeError):  # damaged, which is another matter
+        return False
+
+
 def read_record(folder: RunFolder) -> Experiment:
     """Return a run's record; the run's id is the name of its folder, also of one that was copied.
 
     Raises UserError `store_file_unreadable`, `store_too_new`.
     """
     try:
-        record = orjson.loads(folder.record.read_bytes())
-        known = {f.name for f in dataclasses.fields(Experiment)}
-        migrated = migrate(record, "experiment.json") | {"id": folder.path.name}
-        experiment = Experiment(**{name: value for name, value in migrated.items() if name in known})
-        if experiment.status not in STATUSES or not isinstance(experiment.created_at, int | float):
-            raise TypeError("status or created_at")
-        if not isinstance(experiment.summary, dict):
-            raise TypeError("summary")
+        migrated = migrate(read_json(folder.record), "experiment.json") | {"id": folder.path.name}
+        experiment = msgspec.convert(migrated, Experiment)
+        if experiment.status not in STATUSES:
+            raise msgspec.ValidationError("status")
         return experiment
     except FileNotFoundError as error:
         raise UserError("store_file_unreadable", file="experiment.json", folder=folder.path.name, reason="missing") from error
-    except (orjson.JSONDecodeError, TypeError, AttributeError, OSError) as error:
+    except msgspec.ValidationError as error:
         raise UserError("store_file_unreadable", file="experiment.json", folder=folder.path.name, reason=str(error)) from error

@@ -6,22 +6,22 @@ Only the supervisor changes a record after its creation; pages and command line 
 from __future__ import annotations
 
 import dataclasses
-import os
 import secrets
-import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from tunesmith.errors import UserError
 from tunesmith.store.experiment_index import ExperimentIndex, IndexedRun, Listing
-from tunesmith.store.experiment_record import ACTIVE, OCCUPYING, RESUMABLE, TERMINAL, TRANSITIONS, Experiment, read_record
-from tunesmith.store.files import copy_into, purge_older, read_json, sha256_of, staged_folder, write_atomic, write_json
+from tunesmith.store.experiment_record import ACTIVE, OCCUPYING, RESUMABLE, TERMINAL, TRANSITIONS, Experiment, read_record, write_record
+from tunesmith.store.files import as_user_error, copy_into, put_in_place, read_json, sha256_of, staged_folder, write_atomic, write_json
 from tunesmith.store.labels import change_labels, set_name
+from tunesmith.store.locks import exclusively
 from tunesmith.store.migrations import SCHEMA_VERSION, migrate
 from tunesmith.store.run_folder import RunFolder
+from tunesmith.store.trash import bring_back, empty, owner_in, purge_older, throw_away, thrown
 from tunesmith.system.paths import resolve_under
 
 __all__ = ["ACTIVE", "OCCUPYING", "RESUMABLE", "TERMINAL", "TRANSITIONS", "Experiment", "ExperimentStore"]
@@ -43,9 +43,17 @@ class ExperimentStore:
 
     def _open_store_file(self) -> str:
         path = self.root / "store.json"
-        if not path.exists():
-            write_json(path, {"schema_version": SCHEMA_VERSION, "store_id": secrets.token_hex(8)})
-        return str(migrate(read_json(path), path.name)["store_id"])
+        with exclusively(self.locks / "store.lock"):  # servers that start at the same moment agree on the id
+            if not path.exists() and not path.is_symlink():
+                write_json(path, {"schema_version": SCHEMA_VERSION, "store_id": secrets.token_hex(8)})
+        try:
+            return str(migrate(read_json(path), path.name)["store_id"])
+        except (FileNotFoundError, KeyError) as error:
+            raise UserError("store_damaged", folder=str(self.root), reason=str(error)) from error
+        except UserError as error:
+            if error.code == "store_too_new":
+                raise
+            raise UserError("store_damaged", folder=str(self.root), reason=error.facts["reason"]) from error
 
     def folder(self, run_id: str) -> RunFolder:
         """Return the files of a run. Raises UserError `run_unknown`, `name_not_allowed`."""
@@ -62,9 +70,7 @@ class ExperimentStore:
         `begin_from` is a run from whose newest checkpoint this one goes on; `attachments` are files and folders to copy into it, by name.
         """
         run_id = _new_id()
-        aside = self.experiments / f".{run_id}.new"
-        try:
-            aside.mkdir(mode=0o700)
+        with self.staging() as aside:
             write_atomic(aside / "config.yaml", config_yaml.encode())
             if begin_from:
                 begin_from.copy_state(aside)
@@ -72,22 +78,24 @@ class ExperimentStore:
                 copy_into(source, aside / name)
             now = time.time()
             experiment = Experiment(
-                id=run_id, created_at=now, config_sha256=sha256_of(aside / "config.yaml"),
+                id=run_id, created_at=now, rank=self._end_of_line(now), config_sha256=sha256_of(aside / "config.yaml"),
                 history=[{"status": "queued", "at": now}], **facts,
             )  # fmt: skip
             write_json(aside / "experiment.json", dataclasses.asdict(experiment))
-            aside.rename(self.experiments / run_id)
-        except (OSError, UserError):
-            shutil.rmtree(aside, ignore_errors=True)
-            raise
+            put_in_place(aside, self.experiments / run_id)
         return experiment
+
+    def _end_of_line(self, now: float) -> float:
+        """Return a rank behind all who wait: the time, unless the clock was set back since they came."""
+        waiting = [self.queue_place(experiment)[1] for experiment in self.unsettled() if experiment.status == "queued"]
+        return max([now, *(rank + 1.0 for rank in waiting if rank >= now)])
 
     def adopt(self, staged: Path, experiment: Experiment) -> Experiment:
         """Take over a staged folder that holds an ended run made elsewhere; its id is given here. Raises UserError `disk_full`."""
         run_id = _new_id()
         adopted = dataclasses.replace(experiment, id=run_id, config_sha256=sha256_of(staged / "config.yaml"))
         write_json(staged / "experiment.json", dataclasses.asdict(adopted))
-        staged.rename(self.experiments / run_id)
+        put_in_place(staged, self.experiments / run_id)
         return adopted
 
     def staging(self) -> AbstractContextManager[Path]:
@@ -124,10 +132,14 @@ class ExperimentStore:
         """Return those in whose mailbox a wish lies."""
         return self._index.having(RunFolder(Path()).mail(kind), experiments)
 
+    def run_lock(self, run_id: str) -> Path:
+        """Return the file of the lock that a run's worker holds."""
+        return self.locks / f"run-{run_id}.lock"
+
     def change(self, experiment: Experiment, **changes: Any) -> Experiment:
         """Write changed facts of a run (supervisor only)."""
         changed = dataclasses.replace(experiment, rev=experiment.rev + 1, **changes)
-        write_json(self.folder(experiment.id).record, dataclasses.asdict(changed))
+        write_record(self.folder(experiment.id), changed)
         self._index.run(experiment.id)  # `unsettled` does not look at ended runs again: it is told
         return changed
 
@@ -145,10 +157,11 @@ class ExperimentStore:
     def queue_place(self, experiment: Experiment) -> tuple[int, float]:
         """Return the run's priority (higher goes first) and its rank among equals, by default when it was queued."""
         labels = self._index.run(experiment.id).labels
+        came = experiment.rank or experiment.created_at
         try:
-            return int(labels.get("priority", 0)), float(labels.get("rank", experiment.created_at))
+            return int(labels.get("priority", 0)), float(labels.get("rank", came))
         except (TypeError, ValueError):
-            return 0, experiment.created_at
+            return 0, came
 
     def set_queue_place(self, run_id: str, priority: int, rank: float) -> None:
         """Give a run another place in the queue."""
@@ -167,31 +180,32 @@ class ExperimentStore:
             active = False  # an unreadable run may be thrown away
         if active:
             raise UserError("run_still_active", run=run_id)
-        folder.path.rename(self.trash_folder / run_id)
-        os.utime(self.trash_folder / run_id)
+        throw_away(folder.path, self.trash_folder)
 
     def restore(self, run_id: str) -> None:
         """Bring a run back from the trash. Raises UserError `run_unknown`, `target_exists`."""
         path = resolve_under(self.trash_folder, run_id)
         if not path.is_dir():
             raise UserError("run_unknown", run=run_id)
-        if (self.experiments / run_id).exists():
-            raise UserError("target_exists", name=run_id, folder=str(self.experiments))
-        path.rename(self.experiments / run_id)
+        bring_back(path, self.experiments / run_id)
 
-    def empty_trash(self) -> None:
-        """Delete everything in the trash, for good."""
-        purge_older(self.trash_folder, days=0.0)
+    def owner(self, run_id: str) -> str:
+        """Return who owns a run, in its place or in the trash; nothing where its record is broken. Raises UserError `name_not_allowed`."""
+        path = resolve_under(self.experiments, run_id)
+        return owner_in(RunFolder(path if path.exists() else self.trash_folder / path.name).record)
+
+    def empty_trash(self, may_go: Callable[[str], bool]) -> None:
+        """Delete the runs in the trash, for good, whose owner (nothing where none is known) says that they may go."""
+        empty(self.trash_folder, lambda path: may_go(owner_in(RunFolder(path).record)))
 
     def trashed_count(self) -> int:
         """Return how many things lie in the trash: one look at the folder."""
-        with os.scandir(self.trash_folder) as entries:
-            return sum(1 for _ in entries)
+        return len(thrown(self.trash_folder))
 
     def trashed(self) -> list[Experiment]:
         """Return the readable runs in the trash, newest first."""
         found = []
-        for path in self.trash_folder.iterdir():
+        for path in thrown(self.trash_folder):
             try:
                 found.append(read_record(RunFolder(path)))
             except UserError:
@@ -213,4 +227,5 @@ def _make_private(folder: Path) -> None:
     except FileExistsError as error:
         raise UserError("data_folder_is_file", folder=str(folder)) from error
     except OSError as error:
-        raise UserError("data_folder_not_writable", folder=str(folder)) from error
+        told = as_user_error(error, folder)
+        raise told if told.code == "disk_full" else UserError("data_folder_not_writable", folder=str(folder)) from error

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
+import stat
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +19,9 @@ import orjson
 
 from tunesmith.errors import UserError
 
+LARGEST_RECORD_BYTES = 64_000_000  # far more than any record has: a larger one is none, and would fill the memory
 _FSYNC_ON_MACOS = 51  # F_FULLFSYNC: on macOS, fsync alone does not flush the drive
+_LEFTOVER = re.compile(r"\.(?:new-(?P<staged>\d+)-.+|.+\.(?P<written>\d+)\.(?:[0-9a-f]{8}\.tmp|gone))")
 
 
 def flush_to_disk(descriptor: int) -> None:
@@ -36,6 +39,32 @@ def flush_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def move(source: Path, target: Path) -> None:
+    """Rename a file or folder; its new place is on the drive afterwards. Raises OSError."""
+    source.rename(target)
+    for folder in {target.parent, source.parent}:
+        flush_folder(folder)
+
+
+def put_in_place(staged: Path, target: Path) -> None:
+    """Rename a file or folder that is finished; its content lies on the drive before its name does. Raises OSError."""
+    if staged.is_file():
+        _flush_file(staged)
+    for parent, _, names in os.walk(staged):
+        for name in names:
+            _flush_file(Path(parent, name))
+        flush_folder(Path(parent))
+    move(staged, target)
+
+
+def _flush_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        flush_to_disk(descriptor)
     finally:
         os.close(descriptor)
 
@@ -72,11 +101,18 @@ def write_json(path: Path, record: Any) -> None:
     write_atomic(path, orjson.dumps(record, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS))
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, most_bytes: int = LARGEST_RECORD_BYTES) -> Any:
     """Return a JSON record. Raises UserError `store_file_unreadable`, FileNotFoundError."""
     try:
+        state = path.stat()
+        if not stat.S_ISREG(state.st_mode):
+            raise OSError("no file")  # reading a pipe would wait for ever
+        if state.st_size > most_bytes:
+            raise OSError(f"{state.st_size} bytes")
         return orjson.loads(path.read_bytes())
-    except orjson.JSONDecodeError as error:
+    except FileNotFoundError:
+        raise
+    except (orjson.JSONDecodeError, OSError) as error:
         raise UserError("store_file_unreadable", file=path.name, folder=path.parent.name, reason=str(error)) from error
 
 
@@ -90,21 +126,36 @@ def as_user_error(error: OSError, path: Path) -> UserError:
 
 
 @contextmanager
+def worded(path: Path) -> Iterator[None]:
+    """Word what the operating system refuses to those who write inside. Raises UserError `disk_full`, `no_permission`, …"""
+    try:
+        yield
+    except OSError as error:
+        raise as_user_error(error, path) from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for its owner alone, and those above it. Raises UserError `disk_full`, `no_permission`."""
+    with worded(folder):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+@contextmanager
 def staged_folder(root: Path) -> Iterator[Path]:
     """Give an empty folder under `root` to write into; what was not moved away is deleted. Raises UserError `disk_full`."""
-    folder = Path(tempfile.mkdtemp(dir=root, prefix=".new-"))
-    try:
-        yield folder
-    except OSError as error:
-        raise as_user_error(error, folder) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with worded(root / "new"):
+        folder = Path(tempfile.mkdtemp(dir=root, prefix=f".new-{os.getpid()}-"))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def purge_older(folder: Path, days: float) -> None:
-    """Delete what was put into a trash folder more than so many days ago."""
-    for path in folder.iterdir():
-        if time.time() - path.stat().st_mtime <= days * 86400:
+def sweep_leftovers(folder: Path) -> None:
+    """Delete what processes that are gone left half written or half deleted; at the start of ours, so none of it is our own."""
+    for path in folder.glob(".*"):
+        named = _LEFTOVER.fullmatch(path.name)
+        if not named or _is_another_process(int(named["staged"] or named["written"])):
             continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -112,16 +163,24 @@ def purge_older(folder: Path, days: float) -> None:
             path.unlink(missing_ok=True)
 
 
-def copy_into(source: Path, target: Path) -> None:
-    """Copy a file, or a folder with all its files, to a place whose folders are made. Raises UserError `disk_full`, OSError."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+def _is_another_process(pid: int) -> bool:
     try:
-        if source.is_dir():
-            shutil.copytree(source, target)
-        else:
-            shutil.copyfile(source, target)
-    except OSError as error:
-        raise as_user_error(error, target) from error
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return pid != os.getpid()  # in a container each start has the same
+
+
+def copy_into(source: Path, target: Path) -> None:
+    """Copy a file, or a folder with all its files, to a place whose folders are made. Raises UserError `disk_full`."""
+    with worded(target):
+        for path in source.rglob("*") if source.is_dir() else [source]:  # the first that finds no room ends it, unlike in copytree
+            if path.is_file():
+                place = target / path.relative_to(source)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, place)
 
 
 def sha256_of(path: Path) -> str:
@@ -135,7 +194,9 @@ class AppendLog:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        self._closed = False
+        with worded(path):
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         size = os.fstat(self._descriptor).st_size
         self._torn = size > 0 and os.pread(self._descriptor, 1, size - 1) != b"\n"
 
@@ -150,9 +211,15 @@ class AppendLog:
         self._torn = False
 
     def close(self) -> None:
-        """Flush and give the file back."""
-        flush_to_disk(self._descriptor)
-        os.close(self._descriptor)
+        """Flush and give the file back. Raises UserError `disk_full`."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            with worded(self._path):
+                flush_to_disk(self._descriptor)
+        finally:
+            os.close(self._descriptor)
 
 
 @dataclass
@@ -181,6 +248,8 @@ class LineTail:
 
     def _read_whole_lines(self) -> list[bytes]:
         try:
+            if not stat.S_ISREG(self.path.stat().st_mode):
+                raise OSError("no file")  # reading a pipe would wait for ever
             with self.path.open("rb") as stream:
                 state = os.fstat(stream.fileno())
                 identity = (state.st_dev, state.st_ino)
@@ -191,6 +260,9 @@ class LineTail:
                 stream.seek(self.offset_bytes)
                 data = stream.read()
         except FileNotFoundError:
+            return []
+        except OSError:  # a folder in its place
+            self.bad_lines = 1
             return []
         end = data.rfind(b"\n") + 1
         self.offset_bytes += end

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tunesmith.store.files import worded
+
 
 class ProcessLock:
     """flock on a file that is never deleted or replaced.
@@ -25,11 +27,10 @@ class ProcessLock:
         return self._descriptor is not None
 
     def acquire(self) -> bool:
-        """Take the lock if it is free; return whether it is ours now."""
+        """Take the lock if it is free; return whether it is ours now. Raises UserError `disk_full`, `no_permission`."""
         if self._descriptor is not None:
             return True
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = _open(self._path)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -64,11 +65,19 @@ def is_held(path: Path) -> bool:
 
 @contextmanager
 def exclusively(path: Path) -> Iterator[None]:
-    """Wait for the lock of a file that is never deleted or replaced, and hold it: threads and processes take turns."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Wait for the lock of a file that is never deleted or replaced, and hold it: threads and processes take turns.
+
+    Raises UserError `disk_full`, `no_permission`.
+    """
+    descriptor = _open(path)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
+
+
+def _open(path: Path) -> int:
+    with worded(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

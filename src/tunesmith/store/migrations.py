@@ -14,8 +14,8 @@ MIGRATIONS: dict[int, Migration] = {}  # version n -> the step that makes n + 1
 
 def migrate(record: dict[str, Any], file: str) -> dict[str, Any]:
     """Return the record in today's schema. Raises UserError `store_too_new`, `store_file_unreadable`."""
-    version = record.get("schema_version")
-    if not isinstance(version, int):
+    version = record.get("schema_version") if isinstance(record, dict) else None
+    if not isinstance(version, int) or (version < SCHEMA_VERSION and version not in MIGRATIONS):
         raise UserError("store_file_unreadable", file=file, folder="", reason="schema_version")
     if version > SCHEMA_VERSION:
         raise UserError("store_too_new", file=file, version=version, known=SCHEMA_VERSION)

@@ -8,15 +8,18 @@ log.txt           the worker's output
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tunesmith.store.files import LineTail, read_json, write_json
+from tunesmith.errors import UserError
+from tunesmith.store.files import LineTail, copy_into, flush_folder, read_json, worded, write_json
+from tunesmith.store.saved_folders import MANIFEST, drop_whole, settle
 
+ENDS = frozenset({"completed", "failed", "cancelled", "paused"})  # of a worker that could say how it ended
 _LOG_TAIL_BYTES = 256 * 1024
 
 
@@ -84,7 +87,7 @@ class RunFolder:
     @property
     def manifest(self) -> Path:
         """The adapter's manifest: written last, so that with it the adapter is complete."""
-        return self.adapter / "MANIFEST.json"
+        return self.adapter / MANIFEST
 
     def has_adapter(self) -> bool:
         """Whether the adapter is complete."""
@@ -96,33 +99,43 @@ class RunFolder:
 
     def checkpoint_steps(self) -> list[int]:
         """Return the steps of the whole checkpoints, ascending."""
-        return sorted(int(path.parent.name.split("-")[1]) for path in (self.path / "checkpoints").glob("step-*/MANIFEST.json"))
+        names = (path.parent.name.removeprefix("step-") for path in (self.path / "checkpoints").glob(f"step-*/{MANIFEST}"))
+        return sorted(int(name) for name in names if name.isdecimal())
+
+    def keep_checkpoints(self, newest: int) -> None:
+        """Drop all checkpoints but so many."""
+        for step in self.checkpoint_steps()[:-newest]:
+            drop_whole(self.checkpoint(step))
+
+    def settle(self) -> None:
+        """Put in order what a killed worker left half written; only for whoever knows that it is dead."""
+        for parent in (self.path, self.path / "checkpoints"):
+            settle(parent)
 
     def newest_checkpoint_step(self) -> int | None:
         """Return the step of the newest whole checkpoint, None when the run cannot go on from any."""
         return max(self.checkpoint_steps(), default=None)
 
+    def drop_checkpoint(self, step: int) -> None:
+        """Delete a checkpoint; no part of it ever counts as one."""
+        drop_whole(self.checkpoint(step))
+
     def copy_state(self, target: Path) -> None:
         """Copy the newest checkpoint and the curves to another run's folder, which then goes on from there."""
         newest = f"checkpoints/step-{self.newest_checkpoint_step()}"
-        shutil.copytree(self.path / newest, target / newest)
-        shutil.copy2(self.metrics, target / self.metrics.name)
+        copy_into(self.path / newest, target / newest)
+        copy_into(self.metrics, target / self.metrics.name)
 
     def mail(self, kind: str) -> Path:
         """Return the file of a wish."""
         return self.path / "requests" / f"{kind}.json"
 
     def request(self, kind: str) -> None:
-        """Put a wish in the mailbox: `cancel`, `pause` or `resume`."""
-        self.mail(kind).parent.mkdir(exist_ok=True)
-        write_json(self.mail(kind), {"at": time.time()})
-
-    def requested_at(self, kind: str) -> float | None:
-        """Return when a wish was put in the mailbox (unix seconds), None when it was not."""
-        try:
-            return float(read_json(self.mail(kind))["at"])
-        except FileNotFoundError:
-            return None
+        """Put a wish in the mailbox: `cancel`, `pause` or `resume`. Raises UserError `disk_full`, `no_permission`."""
+        with worded(self.mail(kind)):
+            self.mail(kind).parent.mkdir(exist_ok=True)
+            self.mail(kind).touch()  # an empty file: a full disk mostly takes one, and a run must be stopped there too
+            flush_folder(self.mail(kind).parent)
 
     def forget_requests(self, *kinds: str) -> None:
         """Take wishes out of the mailbox: a new attempt begins without the last one's."""
@@ -134,24 +147,39 @@ class RunFolder:
         return self.mail(kind).exists()
 
     def write_outcome(self, outcome: dict[str, Any]) -> None:
-        """Record how the worker ended: the last thing that it writes."""
-        write_json(self.path / "outcome.json", {"v": 1, **outcome})
+        """Record how the worker ended: the last thing that it writes. Raises UserError `disk_full`; that too can be read then."""
+        try:
+            write_json(self.path / "outcome.json", {"v": 1, **outcome})
+        except UserError as error:
+            if error.code == "disk_full":
+                with suppress(OSError):
+                    self._full_disk(outcome["nonce"]).touch()  # an empty file mostly finds room
+            raise
+
+    def _full_disk(self, nonce: str) -> Path:
+        return self.path / f".{nonce}.disk_full"
 
     def read_outcome(self, nonce: str) -> dict[str, Any] | None:
         """Return how the launch with this nonce ended, None while it has not."""
         try:
             outcome = read_json(self.path / "outcome.json")
-        except FileNotFoundError:
-            return None
-        return outcome if isinstance(outcome, dict) and outcome.get("nonce") == nonce else None
+        except (FileNotFoundError, UserError):
+            outcome = None
+        if isinstance(outcome, dict) and outcome.get("nonce") == nonce and outcome.get("status") in ENDS:
+            return outcome
+        if nonce and self._full_disk(nonce).exists():
+            return {"nonce": nonce, "status": "failed", "error": UserError("disk_full", folder=str(self.path)).as_record()}
+        return None
 
     def beat(self) -> None:
-        """Tell that the worker is alive and moving."""
-        (self.path / "heartbeat").touch()
+        """Tell that the worker is alive and moving. Raises UserError `disk_full`."""
+        with worded(self.path / "heartbeat"):
+            (self.path / "heartbeat").touch()
 
     def forget_heartbeat(self) -> None:
         """Begin a new attempt: the last one's sign of life is not ours."""
-        (self.path / "heartbeat").unlink(missing_ok=True)
+        for sign in (self.path / "heartbeat", *self.path.glob(".*.disk_full")):
+            sign.unlink(missing_ok=True)
 
     def heartbeat_age_seconds(self) -> float | None:
         """Return the seconds since the worker last moved, None before it did."""

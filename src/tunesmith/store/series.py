@@ -40,7 +40,7 @@ class MetricSeries:
 
     def _add(self, record: dict[str, Any]) -> None:
         step, attempt = record.get("step"), record.get("attempt", 1)
-        if not isinstance(step, int):
+        if not isinstance(step, int) or not isinstance(attempt, int):
             self._tail.bad_lines += 1
             return
         if attempt > self._attempt:

@@ -6,18 +6,19 @@ so several people may vote at once.
 
 from __future__ import annotations
 
-import os
 import secrets
-import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from tunesmith.errors import UserError
-from tunesmith.store.files import AppendLog, LineTail, purge_older, read_json, staged_folder, write_json
+from tunesmith.store.files import AppendLog, LineTail, make_folder, put_in_place, read_json, staged_folder, write_json
 from tunesmith.store.labels import read_labels, set_name
 from tunesmith.store.locks import exclusively
+from tunesmith.store.trash import bring_back, owner_in, purge_older, throw_away
 from tunesmith.system.paths import resolve_under
 
 RECORD, VOTES, TRASH_DAYS = "arena.json", "votes.jsonl", 7
@@ -34,6 +35,7 @@ class ArenaRecord:
     at_once: int
     system: str
     sampling: dict[str, Any]
+    owner: str = ""
 
 
 class ArenaStore:
@@ -43,21 +45,23 @@ class ArenaStore:
         self.root = data_dir / "arena"
         self._locks = data_dir / "locks"
         self._trash = self.root / ".trash"
-        self._trash.mkdir(parents=True, exist_ok=True)
+        make_folder(self._trash)
 
-    def create(self, name: str, variants: dict[str, str], at_once: int, system: str, sampling: dict[str, Any]) -> ArenaRecord:
+    def create(
+        self, name: str, variants: dict[str, str], at_once: int, system: str, sampling: dict[str, Any], owner: str = ""
+    ) -> ArenaRecord:  # fmt: skip
         """Write a new arena as a whole. Raises UserError `name_empty`, `name_too_long`, `disk_full`."""
         arena_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
-        record = ArenaRecord(arena_id, " ".join(name.split()), time.time(), variants, at_once, system, sampling)
+        record = ArenaRecord(arena_id, " ".join(name.split()), time.time(), variants, at_once, system, sampling, owner)
         with staged_folder(self.root) as folder:
             set_name(folder, name)
             write_json(folder / RECORD, asdict(record))
-            folder.rename(self.root / arena_id)
+            put_in_place(folder, self.root / arena_id)
         return record
 
     def _folder(self, arena_id: str) -> Path:
         path = resolve_under(self.root, arena_id)
-        if not (path / RECORD).is_file():
+        if not path.is_dir():
             raise UserError("arena_unknown", arena=arena_id)
         return path
 
@@ -65,19 +69,23 @@ class ArenaStore:
         """Return an arena's record. Raises UserError `arena_unknown`, `store_file_unreadable`."""
         folder = self._folder(arena_id)
         try:
-            record = ArenaRecord(**read_json(folder / RECORD))
-        except TypeError as error:
+            record = msgspec.convert(read_json(folder / RECORD), ArenaRecord)
+        except (FileNotFoundError, msgspec.ValidationError) as error:
             raise UserError("store_file_unreadable", file=RECORD, folder=arena_id, reason=str(error)) from error
         return ArenaRecord(**(asdict(record) | {"name": read_labels(folder).get("name") or record.name}))
+
+    def ids(self) -> list[str]:
+        """Return the ids of all that lie there, readable or not."""
+        return sorted(path.name for path in self.root.iterdir() if path.is_dir() and not path.name.startswith("."))
 
     def all(self) -> tuple[list[ArenaRecord], list[str]]:
         """Return the readable records, newest first, and the ids of the others."""
         found, broken = [], []
-        for path in self.root.glob(f"[!.]*/{RECORD}"):
+        for arena_id in self.ids():
             try:
-                found.append(self.get(path.parent.name))
+                found.append(self.get(arena_id))
             except UserError:
-                broken.append(path.parent.name)
+                broken.append(arena_id)
         return sorted(found, key=lambda record: record.created_at, reverse=True), sorted(broken)
 
     def rename(self, arena_id: str, name: str) -> None:
@@ -98,21 +106,22 @@ class ArenaStore:
         tail = LineTail(self._folder(arena_id) / VOTES)
         return list(tail.read_new()), tail.bad_lines
 
+    def owner(self, arena_id: str) -> str:
+        """Return who owns an arena, here or in the trash; nothing for an old or a broken one. Raises UserError `name_not_allowed`."""
+        path = resolve_under(self.root, arena_id)
+        return owner_in((path if path.exists() else self._trash / path.name) / RECORD)
+
     def trash(self, arena_id: str) -> None:
         """Move an arena with its votes to the trash. Raises UserError `arena_unknown`."""
         with exclusively(self._lock(arena_id)):
-            path = self._folder(arena_id)
-            target = self._trash / arena_id
-            shutil.rmtree(target, ignore_errors=True)
-            path.rename(target)
-            os.utime(target)
+            throw_away(self._folder(arena_id), self._trash)
 
     def restore(self, arena_id: str) -> None:
-        """Bring an arena back. Raises UserError `arena_unknown`."""
+        """Bring an arena back. Raises UserError `arena_unknown`, `target_exists`."""
         path = resolve_under(self._trash, arena_id)
         if not path.is_dir():
             raise UserError("arena_unknown", arena=arena_id)
-        path.rename(self.root / arena_id)
+        bring_back(path, self.root / arena_id)
 
     def purge_trash(self) -> None:
         """Delete what has been in the trash for more than 7 days."""

@@ -1,21 +1,23 @@
-"""A chat endpoint in OpenAI's form: asked at allowed hosts only, with a key that is read from the environment and never kept."""
+"""A chat endpoint in OpenAI's form: asked at allowed hosts only, with a key that is looked up and never kept."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import orjson
 import requests
 
 from tunesmith.errors import UserError
+from tunesmith.system.addresses import find_allowed, read_address
+from tunesmith.system.outgoing import Outgoing
+from tunesmith.system.secrets import find_key, mask
 
+PATH = "/chat/completions"
 MOST_ANSWER_BYTES = 2_000_000
-CONNECT_SECONDS, READ_SECONDS = 10.0, 180.0
+READ_SECONDS, ANSWER_SECONDS = 180.0, 900.0
 ATTEMPTS = 4
 LONGEST_WAIT_SECONDS = 60.0
 _AGAIN = {408, 409, 429, 500, 502, 503, 504}
@@ -31,8 +33,11 @@ class Endpoint:
 
     @property
     def host(self) -> str:
-        """The host of the address."""
-        return urlsplit(self.address).hostname or ""
+        """The host of the address, empty where that is none."""
+        try:
+            return read_address(self.address).host
+        except UserError:
+            return ""
 
 
 @dataclass(frozen=True)
@@ -48,25 +53,18 @@ class Reply:
 def check_endpoint(endpoint: Endpoint, allowed_hosts: Collection[str]) -> None:
     """Refuse an address that is none, a host that is not allowed, a key that is not there.
 
-    Raises UserError `endpoint_address_wrong`, `endpoint_host_not_allowed`, `endpoint_key_missing`.
+    Raises UserError `endpoint_address_wrong`, `endpoint_host_not_allowed`, `endpoint_key_missing`, and as `find_key` does.
     """
-    try:
-        parts = urlsplit(endpoint.address)
-        wrong = parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None or (parts.port or 1) < 1
-    except ValueError:
-        wrong = True
-    if wrong:
-        raise UserError("endpoint_address_wrong", address=endpoint.address[:200])
-    if endpoint.host not in {host.strip().lower() for host in allowed_hosts}:
-        raise UserError("endpoint_host_not_allowed", host=endpoint.host, allowed=", ".join(allowed_hosts) or "-")
-    if endpoint.key_variable and not os.environ.get(endpoint.key_variable):
+    find_allowed(read_address(endpoint.address), allowed_hosts)
+    if endpoint.key_variable and not find_key(endpoint.key_variable):
         raise UserError("endpoint_key_missing", variable=endpoint.key_variable)
 
 
 def key_environment(endpoint: Endpoint | None) -> dict[str, str]:
     """Return what the process that asks an endpoint needs beside a worker's environment: the one key."""
     name = endpoint.key_variable if endpoint else ""
-    return {name: os.environ[name]} if name and name in os.environ else {}
+    key = find_key(name) if name else ""
+    return {name: key} if key else {}
 
 
 class EndpointClient:
@@ -74,18 +72,17 @@ class EndpointClient:
 
     def __init__(
         self, endpoint: Endpoint, allowed_hosts: Collection[str], wait_seconds: float = 1.0, attempts: int = ATTEMPTS,
-        read_seconds: float = READ_SECONDS,
+        read_seconds: float = READ_SECONDS, answer_seconds: float = ANSWER_SECONDS,
     ) -> None:  # fmt: skip
         check_endpoint(endpoint, allowed_hosts)
         self._endpoint = endpoint
-        self._wait_seconds, self._attempts, self._read_seconds = wait_seconds, attempts, read_seconds
-        self._session = requests.Session()
-        self._session.trust_env = False  # no proxy and no .netrc: the key goes to the allowed host only
+        self._wait_seconds, self._attempts, self._answer_seconds = wait_seconds, attempts, answer_seconds
+        self._outgoing = Outgoing(endpoint.address, allowed_hosts, read_seconds)
 
     def ask(self, messages: Sequence[dict[str, str]], temperature: float, max_tokens: int) -> Reply:
         """Return an answer; a busy or broken endpoint is asked again, after as long as it says or twice as long each time.
 
-        Raises UserError `endpoint_unreachable`, `endpoint_refused`, `endpoint_redirects`, `endpoint_bad_answer`.
+        Raises UserError `endpoint_unreachable`, `endpoint_refused`, `endpoint_bad_answer`, and as `Outgoing.request` and `pieces` do.
         """
         body = {"model": self._endpoint.model, "messages": list(messages), "temperature": temperature, "max_tokens": max_tokens}
         for attempt in range(self._attempts):
@@ -106,23 +103,15 @@ class EndpointClient:
 
     def _post(self, body: dict[str, Any]) -> tuple[int, bytes, float]:
         """Return status, content, and how many seconds the endpoint asks to wait."""
-        key = os.environ.get(self._endpoint.key_variable, "") if self._endpoint.key_variable else ""
-        address = self._endpoint.address.rstrip("/")
-        address = address if address.endswith("/chat/completions") else f"{address}/chat/completions"
-        with self._session.post(
-            address, json=body, headers={"Authorization": f"Bearer {key}"} if key else {}, timeout=(CONNECT_SECONDS, self._read_seconds),
-            allow_redirects=False, stream=True,
-        ) as answer:  # fmt: skip
-            content = b""
-            for chunk in answer.iter_content(65_536):
-                content += chunk
-                if len(content) > MOST_ANSWER_BYTES:
-                    raise UserError("endpoint_bad_answer", address=self._endpoint.address, reason=f"> {MOST_ANSWER_BYTES} bytes")
+        key = find_key(self._endpoint.key_variable) if self._endpoint.key_variable else ""
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        path = "" if self._outgoing.address.endswith(PATH) else PATH
+        with self._outgoing.request("POST", path, self._answer_seconds, json=body, headers=headers) as answer:
+            content = b"".join(self._outgoing.pieces(answer, MOST_ANSWER_BYTES))
+            content = mask(content.decode("utf-8", "replace"), key).encode()
             return answer.status_code, content, _seconds(answer.headers.get("Retry-After", ""))
 
     def _refusal(self, status: int, content: bytes) -> UserError:
-        if 300 <= status < 400:
-            return UserError("endpoint_redirects", address=self._endpoint.address, status=status)
         reason = " ".join(content[:300].decode("utf-8", "replace").split())
         return UserError("endpoint_refused", address=self._endpoint.address, status=status, reason=reason or "-")
 

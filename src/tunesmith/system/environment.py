@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import getpass
+import re
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGES = ("tunesmith", "mlx", "mlx-lm", "transformers", "streamlit", "plotly")
 _PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV", "USER", "TZ", "PYTHONPATH")
-_PASSED_PREFIXES = ("LC_", "MLX_", "OMP_", "OPENBLAS_", "CUDA_", "AGX_", "TUNESMITH_", "PYTHONHASHSEED")
+_OWN = ("TUNESMITH_DATA_DIR", "TUNESMITH_LIBLLAMA", "PYTHONHASHSEED")
+_PASSED_PREFIXES = ("LC_", "MLX_", "OMP_", "OPENBLAS_", "CUDA_", "AGX_")
+_SECRET = re.compile("KEY|TOKEN|SECRET|PASS|CREDENTIAL|AUTH")
 
 
 def package_versions() -> dict[str, str]:
@@ -49,10 +52,11 @@ def user_name() -> str:
 
 
 def worker_environment(source: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a worker or host process."""
-    kept = {k: v for k, v in source.items() if k in _PASSED_ON or k.startswith(_PASSED_PREFIXES)}
+    """Return the environment of a worker or host process: known names, and none that a secret would have."""
+    kept = {k: v for k, v in source.items() if k in (*_PASSED_ON, *_OWN) or (k.startswith(_PASSED_PREFIXES) and not _SECRET.search(k))}
     return kept | {
         "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",  # else huggingface_hub tells the hub what else is installed
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONUNBUFFERED": "1",
         "AGX_RELAX_CDM_CTXSTORE_TIMEOUT": "1",  # else macOS kills long Metal work while the display is on

@@ -19,14 +19,13 @@ class MemoryReading:
 
     total_bytes: int
     available_bytes: int
-    process_bytes: int
     swap_bytes: int
 
 
 def read_memory() -> MemoryReading:
-    """Sample the computer's memory and this process's share."""
+    """Sample the computer's memory."""
     memory = psutil.virtual_memory()
-    return MemoryReading(memory.total, memory.available, psutil.Process().memory_info().rss, psutil.swap_memory().used)
+    return MemoryReading(memory.total, memory.available, psutil.swap_memory().used)
 
 
 def disk_free_bytes(folder: Path) -> int:

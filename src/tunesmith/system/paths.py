@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import sys
+from contextlib import suppress
 from pathlib import Path
+from urllib.parse import unquote
 
 from tunesmith.errors import UserError
 
@@ -15,6 +18,11 @@ DEMO_MODEL = REPOSITORY / "demo" / "model"
 DEMO_DATA = REPOSITORY / "demo" / "data"
 DEMO_TASKS = REPOSITORY / "demo" / "tasks"
 CONFIG = REPOSITORY / "config"
+WSL_DRIVES = Path("/mnt")
+_QUOTES = {('"', '"'), ("'", "'"), ("“", "”"), ("‘", "’"), ("「", "」")}
+_FILE_ADDRESS = re.compile(r"file:(?://([^/]*))?(/.*)", re.DOTALL | re.IGNORECASE)
+_DRIVE = re.compile(r"/?([A-Za-z]):[\\/](.*)", re.DOTALL)
+_SHARE = re.compile(r"(?:\\\\|//)([^\\/]+)[\\/]+([^\\/]+)(.*)", re.DOTALL)
 
 
 def home_folder() -> Path:
@@ -25,6 +33,43 @@ def home_folder() -> Path:
         return Path.home() / "Library" / "Application Support" / "Tunesmith"
     base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(base) / "tunesmith"
+
+
+def typed_path(text: str) -> Path:
+    """Return the path that a person typed or pasted: without quotes, `file://` and space around it, `~` as the home folder.
+
+    Under WSL a path of Windows is where that file is seen here: `C:\\x` at `/mnt/c/x`, `\\\\wsl$\\<this system>\\x` at `/x`.
+    Raises UserError `path_of_windows` for those that are not seen here, `name_not_allowed` for one with a null character.
+    """
+    plain = text.strip()
+    while len(plain) > 1 and (plain[0], plain[-1]) in _QUOTES:
+        plain = plain[1:-1].strip()
+    if address := _FILE_ADDRESS.fullmatch(plain):
+        host, plain = (address[1] or "").lower(), unquote(address[2])
+        plain = plain if host in {"", "localhost"} else f"\\\\{host}{plain}"
+    if "\0" in plain:
+        raise UserError("name_not_allowed", name=plain[:100])
+    if drive := _DRIVE.fullmatch(plain):
+        return _under(WSL_DRIVES / drive[1].lower(), drive[2], plain)
+    if plain.startswith("\\\\") or plain.lower().startswith(("//wsl$/", "//wsl.localhost/")):
+        share = _SHARE.fullmatch(plain)
+        own = share and share[1].lower() in {"wsl$", "wsl.localhost"} and share[2].lower() == os.environ.get("WSL_DISTRO_NAME", "").lower()
+        return _under(Path("/") if own else None, share[3] if share else "", plain)
+    path = Path(plain)
+    with suppress(RuntimeError):  # `~nobody` is the name of a folder like any other
+        path = path.expanduser()
+    return path
+
+
+def _under(root: Path | None, rest: str, typed: str) -> Path:
+    """Return where Windows' part of a path is seen in WSL. Raises UserError `path_of_windows`."""
+    if not root or not _in_wsl() or not root.is_dir():
+        raise UserError("path_of_windows", path=typed[:200])
+    return root.joinpath(*(part for part in re.split(r"[\\/]+", rest) if part))
+
+
+def _in_wsl() -> bool:
+    return "WSL_DISTRO_NAME" in os.environ or "microsoft" in platform.release().lower()
 
 
 def as_file_name(words: str, otherwise: str) -> str:
@@ -46,6 +91,10 @@ def resolve_under(root: Path, name: str) -> Path:
     if not allowed or not 0 < len(name.encode("utf-8", "ignore")) <= LONGEST_FILE_NAME or not name.isprintable():
         raise UserError("name_not_allowed", name=name[:100])
     path = root / name
-    if path.resolve().parent != root.resolve():
+    try:
+        inside = path.resolve().parent == root.resolve()
+    except (OSError, RuntimeError):  # a link to itself
+        inside = False
+    if not inside:
         raise UserError("name_not_allowed", name=name)
     return path

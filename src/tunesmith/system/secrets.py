@@ -1,79 +1,130 @@
-"""The token for the model hub: where it is found and what may be shown of it. Never written, logged or put into a command line by us.
+"""Keys of people for what is asked elsewhere: where each is found, and what of it may be shown. Knows nobody who asks; writes none.
 
-Looked for in this order: the environment (`HF_TOKEN`), the system's key ring where the `keyring` package is installed, the file in which
-huggingface_hub keeps the one of `hf auth login`.
+Looked for in this order: the environment, the system's key ring, `keys.json` in the folder of secrets, for the model hub's token also the
+file of `hf auth login`, which stays the hub's own.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import os
-from collections.abc import Mapping
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-VARIABLE = "HF_TOKEN"
-KEYRING_SERVICE, KEYRING_ACCOUNT = "tunesmith", "hub-token"
-_SHOWN, _LONG_ENOUGH = 4, 12
+import orjson
+
+from tunesmith.errors import UserError
+from tunesmith.system import key_ring
+from tunesmith.system.secret_files import is_there_in_private, secrets_folder
+
+HUB = "HF_TOKEN"
+ENVIRONMENT, KEY_RING, FILE, HUB_LOGIN = "environment", "key_ring", "file", "hub_login"
+_SHOWN, _LONG_ENOUGH, _LONGEST = 4, 12, 4096
+_NAME = re.compile(r"(?!TUNESMITH_)[A-Z][A-Z0-9_]{0,80}(KEY|TOKEN|SECRET|PASSWORD)")
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+_WAY_TO_THE_HUB = ("HF_ENDPOINT", "SSL_CERT_FILE", *_PROXIES, *(name.lower() for name in _PROXIES))
 
 
 @dataclass(frozen=True)
-class TokenState:
-    """What a page may show: whether there is a token, where it is from (`environment`, `keyring`, `file`), its last four characters."""
+class KeyState:
+    """What may be shown of a key: the places that hold it, the used one first, and its last four characters, of a short one none."""
 
-    is_set: bool
-    source: str = ""
+    name: str
+    places: tuple[str, ...] = ()
     last_four: str = ""
 
-
-def hub_token() -> str | None:
-    """Return the token for the model hub, None where there is none."""
-    return _find()[0] or None
-
-
-def token_state() -> TokenState:
-    """Return what may be shown of the token; of a short one nothing."""
-    token, source = _find()
-    return TokenState(bool(token), source, token[-_SHOWN:] if len(token) >= _LONG_ENOUGH else "")
+    @property
+    def is_set(self) -> bool:
+        """Whether there is one."""
+        return bool(self.places)
 
 
-def hub_environment(token: str | None, source: Mapping[str, str]) -> dict[str, str]:
+def find_key(name: str) -> str:
+    """Return the key of a name, empty where there is none.
+
+    Raises UserError `key_name_wrong`, `key_unusable`, `secrets_readable_by_others`, `store_file_unreadable`.
+    """
+    check_key_name(name)
+    for look in _PLACES.values():
+        if key := look(name):
+            return check_key(name, key)
+    return ""
+
+
+def key_state(name: str) -> KeyState:
+    """Return what may be shown of a key. Raises UserError as `find_key` does, but for `key_unusable`."""
+    check_key_name(name)
+    found = {place: key for place, look in _PLACES.items() if (key := look(name))}
+    used = next(iter(found.values()), "")
+    return KeyState(name, tuple(found), used[-_SHOWN:] if len(used) >= _LONG_ENOUGH else "")
+
+
+def check_key_name(name: str) -> None:
+    """Refuse what is no name of a key. Raises UserError `key_name_wrong`, without the name: it may be a key in the wrong field."""
+    if not _NAME.fullmatch(name):
+        raise UserError("key_name_wrong")
+
+
+def check_key(name: str, key: str) -> str:
+    """Return a key that can stand in a request's header, without space around it. Raises UserError `key_unusable`."""
+    key = key.strip()
+    if not key or not key.isascii() or not key.isprintable() or " " in key or len(key) > _LONGEST:
+        raise UserError("key_unusable", name=name)
+    return key
+
+
+def mask(words: str, key: str) -> str:
+    """Return what another computer said without the key that it was sent: some repeat it when they refuse it."""
+    return words.replace(key, "***") if key else words
+
+
+def hub_token() -> str:
+    """Return the token for the model hub, empty where there is none. Raises UserError as `find_key` does."""
+    return find_key(HUB)
+
+
+def hub_environment() -> dict[str, str]:
     """Return what a process that talks to the hub gets beside a worker's environment: the token if there is one, and the way there."""
-    passed = {name: source[name] for name in ("HF_ENDPOINT", "SSL_CERT_FILE", "HTTPS_PROXY", "https_proxy") if source.get(name)}
-    return passed | ({VARIABLE: token} if token else {}) | {"HF_HUB_OFFLINE": "0"}
+    passed = {name: os.environ[name] for name in _WAY_TO_THE_HUB if os.environ.get(name)}
+    token = hub_token()
+    return passed | ({HUB: token} if token else {}) | {"HF_HUB_OFFLINE": "0"}
 
 
-def _find() -> tuple[str, str]:
-    for source, look in (("environment", _from_environment), ("keyring", _from_keyring), ("file", _from_file)):
-        if token := look():
-            return token, source
-    return "", ""
+def key_file() -> Path:
+    """Return where keys are kept that the key ring does not keep."""
+    return secrets_folder() / "keys.json"
 
 
-def _from_environment() -> str:
-    return os.environ.get(VARIABLE, "").strip()
-
-
-def _from_keyring() -> str:
-    if not importlib.util.find_spec("keyring"):
-        return ""
-    keyring = importlib.import_module("keyring")
+def read_key_file() -> dict[str, str | None]:
+    """Return the keys of the file by name, None for one in the key ring. Raises UserError as `find_key` does."""
+    path = key_file()
+    if not is_there_in_private(path):
+        return {}
     try:
-        return str(keyring.get_password(KEYRING_SERVICE, KEYRING_ACCOUNT) or "").strip()
-    except importlib.import_module("keyring.errors").KeyringError:  # locked, or the system has none
-        return ""
+        keys = orjson.loads(path.read_bytes())["keys"]
+        return {str(name): None if key is None else str(key) for name, key in keys.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = type(error).__name__
+        raise UserError("store_file_unreadable", file=path.name, folder=str(path.parent), reason=reason) from None
 
 
-def _from_file() -> str:
-    try:
-        return token_file().read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
-        return ""
-
-
-def token_file() -> Path:
+def hub_login_file() -> Path:
     """Return where huggingface_hub keeps a token (https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables)."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     home = os.environ.get("HF_HOME") or f"{cache}/huggingface"
     return Path(os.environ.get("HF_TOKEN_PATH") or f"{home}/token").expanduser()
+
+
+def _from_hub_login(name: str) -> str:
+    try:
+        return hub_login_file().read_text(encoding="utf-8").strip() if name == HUB else ""
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+_PLACES = {
+    ENVIRONMENT: lambda name: os.environ.get(name, "").strip(),
+    KEY_RING: key_ring.read,
+    FILE: lambda name: read_key_file().get(name) or "",
+    HUB_LOGIN: _from_hub_login,
+}

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 
+import psutil
+
 EVERY_SECONDS = 60.0
 _last: tuple[float, int] = (float("-inf"), 100)
 
@@ -20,6 +22,12 @@ def speed_limit_percent() -> int:
         answer = subprocess.run(["/usr/bin/pmset", "-g", "therm"], capture_output=True, text=True, check=False).stdout
         _last = (time.monotonic(), parse_speed_limit(answer))
     return _last[1]
+
+
+def hottest_celsius() -> float | None:
+    """Return the highest temperature that a sensor tells, None where the system lets nobody read them (macOS)."""
+    sensors = psutil.sensors_temperatures() if hasattr(psutil, "sensors_temperatures") else {}
+    return max((float(reading.current) for readings in sensors.values() for reading in readings), default=None)
 
 
 def parse_speed_limit(text: str) -> int:

@@ -5,7 +5,6 @@ The last three are kept, and `best` beside them. A run goes on from the newest t
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,10 @@ import mlx.core as mx
 from mlx.utils import tree_flatten, tree_unflatten
 
 from tunesmith.errors import UserError
-from tunesmith.models.adapter_files import CONFIG, WEIGHTS, load_adapter_weights, save_folder, verify_folder
+from tunesmith.models.adapter_files import CONFIG, WEIGHTS, load_adapter_weights, save_folder
 from tunesmith.store.files import read_json
+from tunesmith.store.run_folder import RunFolder
+from tunesmith.store.saved_folders import verify_folder
 from tunesmith.system.memory import require_space
 from tunesmith.training.progress import Progress, progress_of
 
@@ -43,8 +44,7 @@ class Checkpoints:
         arrays = {WEIGHTS: self._weights(), OPTIMIZER: self._optimizer_state()}
         mx.eval(arrays)
         save_folder(self._folder / f"step-{progress.step}", arrays, {CONFIG: self._config, STATE: progress.as_record()})
-        for old in steps_of(self.run_dir)[:-KEPT]:
-            shutil.rmtree(self._folder / f"step-{old}", ignore_errors=True)
+        RunFolder(self.run_dir).keep_checkpoints(KEPT)
 
     def save_best(self) -> None:
         """Replace `best` by the present weights. Raises UserError `disk_full`."""

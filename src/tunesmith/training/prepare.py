@@ -14,11 +14,12 @@ from mlx.utils import tree_flatten
 from tunesmith.data.batching import BatchRules, attention_width, pass_tokens
 from tunesmith.data.formats import POLICY
 from tunesmith.errors import UserError
-from tunesmith.models.adapter_files import adapter_config, load_adapter_weights, read_adapter_config, verify_folder
+from tunesmith.models.adapter_files import adapter_config, load_adapter_weights, read_adapter_config
 from tunesmith.models.loading import LoadedModel, count_parameters, hash_model, load_model
 from tunesmith.models.reference import Reference
 from tunesmith.models.tuning import checkpoint_layers, find_lora_keys, make_trainable, quantize_base
 from tunesmith.store.run_folder import RunFolder
+from tunesmith.store.saved_folders import verify_folder
 from tunesmith.system.device import blas_name, device_name
 from tunesmith.training.checkpoints import Checkpoints
 from tunesmith.training.config import TrainConfig

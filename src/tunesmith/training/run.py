@@ -148,7 +148,8 @@ def _report(run: Run, grad_norm: float) -> None:
     figures: dict[str, float] = {
         "train_loss": window.loss, "learning_rate": learning_rate_at(run.config, progress.step, run.steps),
         "tokens_per_second": window.tokens / seconds, "seconds_per_step": seconds / window.steps,
-        "peak_memory_bytes": mx.get_peak_memory(), "tokens_seen": progress.tokens_seen, "grad_norm": grad_norm,
+        "peak_memory_bytes": mx.get_peak_memory(), "active_memory_bytes": mx.get_active_memory(),
+        "cache_memory_bytes": mx.get_cache_memory(), "tokens_seen": progress.tokens_seen, "grad_norm": grad_norm,
         "epoch": progress.step / run.rules.steps_per_epoch(run.task.count), "elapsed_seconds": progress.elapsed_seconds,
         "steps_planned": run.steps, **window.means,
     }  # fmt: skip

@@ -11,7 +11,7 @@ from tunesmith.ui.compare_panel import draw_options
 from tunesmith.ui.dialogs import ask_delete, ask_name
 from tunesmith.ui.figures import show_time
 from tunesmith.ui.messages import toast
-from tunesmith.ui.session import services, t
+from tunesmith.ui.session import lock_of, services, t
 from tunesmith.ui.variant_choice import choose_variants
 
 
@@ -26,11 +26,11 @@ def choose_arena(found: list[ArenaRecord]) -> ArenaRecord:
     )  # fmt: skip
     if chosen != asked:
         st.query_params["arena"] = chosen
-    record, locked = known[chosen], services().read_only
+    record, lock = known[chosen], lock_of(known[chosen].owner)
     with right.container(horizontal=True, horizontal_alignment="right"):
-        if st.button(t("common.rename"), icon=":material/edit:", disabled=locked):
+        if st.button(t("common.rename"), icon=":material/edit:", **lock):
             ask_name(t("arena.name"), record.name, lambda name: arena.rename(services(), record.id, name))
-        if st.button(t("common.delete"), icon=":material/delete:", disabled=locked):
+        if st.button(t("common.delete"), icon=":material/delete:", **lock):
             ask_delete(t("arena.delete_ask", name=record.name), lambda: _trash(record))
     return record
 

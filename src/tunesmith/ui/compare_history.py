@@ -11,7 +11,7 @@ from tunesmith.ui.answers import View, draw_round
 from tunesmith.ui.compare_panel import CHOSEN, choose_again
 from tunesmith.ui.figures import show_count, show_time
 from tunesmith.ui.messages import show_error, toast
-from tunesmith.ui.session import services, t
+from tunesmith.ui.session import lock_of, services, t
 from tunesmith.ui.variant_choice import variant_titles
 
 SHOWN, ASKING, TRASHED = "compare_shown", "compare_asking", "compare_trashed"
@@ -95,7 +95,7 @@ def _draw_entry(entry: Comparison) -> None:
         if st.button(t("common.open"), key=f"open-{entry.id}", icon=":material/open_in_full:", width="content"):
             st.query_params[ADDRESS] = entry.id
             st.rerun()
-        if st.button(t("common.delete"), key=f"delete-{entry.id}", icon=":material/delete:", disabled=services().read_only):
+        if st.button(t("common.delete"), key=f"delete-{entry.id}", icon=":material/delete:", **lock_of(entry.owner)):
             _trash(entry)
 
 

@@ -12,7 +12,7 @@ from tunesmith.services.compare import MOST_QUESTIONS
 from tunesmith.store.comparisons import Comparison, PromptSet
 from tunesmith.ui.figures import show_count
 from tunesmith.ui.messages import guarded, toast
-from tunesmith.ui.session import services, t
+from tunesmith.ui.session import lock_of, services, t
 
 CHOSEN, NEXT, TRASHED = "prompt_set", "prompt_set_next", "prompt_set_trashed"
 
@@ -36,17 +36,17 @@ def draw_sets(can_ask: bool) -> list[str]:
 
 def _draw_editor(chosen: PromptSet | None, can_ask: bool) -> list[str]:
     key = f"{chosen.id}-{chosen.changed_at}" if chosen else "new"
-    locked = services().read_only
+    lock = lock_of(chosen.owner if chosen else "")
     name = chosen.name if chosen else st.text_input(t("compare.set_name"), key="prompt_set_name", max_chars=100)
     frame = pd.DataFrame({t("compare.set_prompts"): pd.Series(list(chosen.prompts) if chosen else [""], dtype="str")})
-    edited = st.data_editor(frame, num_rows="dynamic", hide_index=True, width="stretch", key=f"prompt-set-{key}", disabled=locked)
+    edited = st.data_editor(frame, num_rows="dynamic", hide_index=True, width="stretch", key=f"prompt-set-{key}", disabled=bool(lock))
     st.caption(t("compare.set_help"))
     prompts = [str(prompt) for prompt in edited.iloc[:, 0].dropna()]
     with st.container(horizontal=True):
         asked = chosen and st.button(t("compare.set_run", n=show_count(len(chosen.prompts))), type="primary", disabled=not can_ask)
-        if st.button(t("compare.set_save"), icon=":material/save:", disabled=locked):
+        if st.button(t("compare.set_save"), icon=":material/save:", **lock):
             _tell(prompt_sets.save(services(), name, prompts))
-        if chosen and st.button(t("common.delete"), icon=":material/delete:", key="delete-prompt-set", disabled=locked):
+        if chosen and st.button(t("common.delete"), icon=":material/delete:", key="delete-prompt-set", **lock):
             _trash(chosen)
     return list(chosen.prompts) if chosen and asked else []
 

@@ -20,6 +20,22 @@ WHOLE = ("preference", "scored", "kto", "reasoning")  # a conversation does not 
 AVATARS = {"user": ":material/person:", "assistant": ":material/smart_toy:", "system": ":material/settings:", "tool": ":material/build:"}
 
 
+def choose_owner(found: Mapping[str, DatasetSummary], asked: str | None) -> dict[str, DatasetSummary]:
+    """Draw a filter where several people brought data; return the sets that are left, that which the address asks for among them."""
+    owners = sorted({summary.owner for summary in found.values() if summary.owner})
+    if len(owners) < 2:
+        return dict(found)
+    chosen = st.pills(t("dataset.filter_owner"), owners, help=t("dataset.filter_owner_help"), key="dataset-owner")
+    return {name: summary for name, summary in found.items() if not chosen or summary.owner == chosen or name == asked}
+
+
+def whose(summary: DatasetSummary) -> str:
+    """Return in a word whose a set is: shipped, this person's (or nobody's), or somebody's."""
+    if summary.owner and summary.owner != services().person.name:
+        return summary.owner
+    return t("dataset.shipped" if summary.shipped else "dataset.own")
+
+
 def draw_summary(report: DatasetReport) -> None:
     """Draw what the set is and its figures."""
     summary = report.summary
@@ -27,7 +43,8 @@ def draw_summary(report: DatasetReport) -> None:
         st.write(text)
     kinds = ", ".join(t(f"kind.{kind}") for kind in summary.kinds)
     methods = ", ".join(t(f"method.{method}") for method in summary.methods) or t("dataset.no_method")
-    st.caption(f"{kinds} · {t('dataset.methods')}: {methods} · {show_bytes(summary.size_bytes)}")
+    brought = f" · {t('dataset.by_owner', name=summary.owner)}" if summary.owner else ""
+    st.caption(f"{kinds} · {t('dataset.methods')}: {methods} · {show_bytes(summary.size_bytes)}{brought}")
     tiles = [(t(f"dataset.split_{split}"), show_count(count)) for split, count in summary.rows.items()]
     tiles += [
         (t("dataset.errors"), show_count(summary.errors)),

@@ -26,13 +26,18 @@ def ask_name(label: str, value: str, save: Callable[[str], object]) -> None:
 
 def ask_delete(question: str, delete: Callable[[], object]) -> None:
     """Ask before something is deleted."""
+    ask_first(t("common.delete"), question, delete)
 
-    @st.dialog(t("common.delete"))
+
+def ask_first(action: str, question: str, act: Callable[[], object]) -> None:
+    """Ask before something is done that `action` names, as a button does."""
+
+    @st.dialog(action)
     def ask() -> None:
         with guarded():
             st.write(question)
-            if st.button(t("common.delete"), type="primary"):
-                delete()
+            if st.button(action, type="primary"):
+                act()
                 st.rerun()
 
     ask()

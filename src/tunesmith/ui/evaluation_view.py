@@ -14,7 +14,7 @@ from tunesmith.ui.figures import show_time
 from tunesmith.ui.frame import go_to
 from tunesmith.ui.job_view import draw_running
 from tunesmith.ui.messages import guarded, show_error, toast
-from tunesmith.ui.session import services, t
+from tunesmith.ui.session import lock_of, services, t
 
 MOST_COMPARED = 8
 RESUMABLE = {"cancelled", "failed", "stopped"}
@@ -82,9 +82,9 @@ def _draw_actions(evaluation: Evaluation) -> None:
         with guarded():
             evaluations.resume(services(), evaluation.id)
             _open(evaluation.id)
-    if st.button(t("common.rename"), icon=":material/edit:", disabled=locked):
+    if st.button(t("common.rename"), icon=":material/edit:", **lock_of(evaluation.job.owner)):
         ask_name(t("evaluation.rename_label"), evaluation.name, lambda name: evaluations.rename(services(), evaluation.id, name))
-    if st.button(t("common.delete"), icon=":material/delete:", disabled=locked or not ended):
+    if st.button(t("common.delete"), icon=":material/delete:", **lock_of(evaluation.job.owner, not ended)):
         ask_delete(t("evaluation.delete_ask", name=evaluation.name), lambda: _delete(evaluation))
 
 

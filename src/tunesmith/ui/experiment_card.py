@@ -16,7 +16,7 @@ from tunesmith.ui.experiment_filters import show_group
 from tunesmith.ui.experiment_table import STAR
 from tunesmith.ui.frame import go_to, open_run
 from tunesmith.ui.messages import show_error, toast
-from tunesmith.ui.session import services, t
+from tunesmith.ui.session import lock_of, services, t
 from tunesmith.ui.training_form import start_form_with
 
 ICONS = {"continued": "fast_forward", "begun": "start", "fused": "merge", "export": "output", "evaluation": "fact_check"}
@@ -47,7 +47,7 @@ def _draw_buttons(row: ExperimentRow) -> None:
         if st.button(t("experiments.unstar") if row.favourite else t("experiments.star"), icon=":material/star:", disabled=locked):
             experiments.set_favourite(services(), [row.id], not row.favourite)
             st.rerun()
-        if st.button(t("common.rename"), icon=":material/edit:", disabled=locked):
+        if st.button(t("common.rename"), icon=":material/edit:", **lock_of(row.owner)):
             ask_name(t("experiments.rename_label"), row.name, lambda name: _rename(row, name))
         if st.button(t("run.again"), icon=":material/replay:", help=t("experiments.again_one_help")):
             config = training.parse_config(services().store.folder(row.id).config.read_text(encoding="utf-8"))
@@ -55,7 +55,7 @@ def _draw_buttons(row: ExperimentRow) -> None:
             go_to("training", view="new")
         if st.button(t("experiments.export"), icon=":material/folder_zip:", disabled=row.active, help=export_help()):
             ask_export([row])
-        if st.button(t("common.delete"), icon=":material/delete:", disabled=locked or row.active):
+        if st.button(t("common.delete"), icon=":material/delete:", **lock_of(row.owner, row.active)):
             ask_trash([row])
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
-from tunesmith.services import experiments
+from tunesmith.services import experiments, rights
 from tunesmith.ui.dialogs import ask_delete
 from tunesmith.ui.figures import show_time
 from tunesmith.ui.messages import guarded, toast
-from tunesmith.ui.session import services, t
+from tunesmith.ui.session import lock_of, services, t
 
 SHOWN = 50
 
@@ -25,20 +25,22 @@ def draw_trash() -> None:
 
 
 def _draw_trashed() -> None:
-    locked = services().read_only
-    rows = experiments.trashed(services())
+    s = services()
+    locked, rows = s.read_only, experiments.trashed(s)
+    own = [row for row in rows if rights.may_change(s, row.owner)]
     with st.container(horizontal=True):
-        if st.button(t("experiments.restore_all"), icon=":material/undo:", disabled=locked or not rows):
-            for row in rows:
+        if st.button(t("experiments.restore_all"), icon=":material/undo:", disabled=locked or not own):
+            for row in own:
                 experiments.restore(services(), row.id)
-            toast(t("experiments.restored_many", n=len(rows)))
+            toast(t("experiments.restored_many", n=len(own)))
             st.rerun()
         if st.button(t("experiments.trash_clear"), icon=":material/delete_forever:", disabled=locked):
-            ask_delete(t("experiments.trash_clear_ask", n=experiments.trashed_count(services())), _empty)
+            others = len(rows) - len(own)
+            ask_delete(t("experiments.trash_clear_ask", n=experiments.trashed_count(s) - others), _empty)
     for row in rows[:SHOWN]:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.write(f"{row.name} · {show_time(row.created_at)}")
-            if st.button(t("common.restore"), key=f"restore-{row.id}", disabled=locked):
+            if st.button(t("common.restore"), key=f"restore-{row.id}", **lock_of(row.owner)):
                 experiments.restore(services(), row.id)
                 toast(t("experiments.restored", name=row.name))
                 st.rerun()

@@ -34,8 +34,10 @@ def draw_source(titles: dict[str, str], sources: dict[str, Source]) -> Source:
 def draw_format(source: Source) -> None:
     """Draw the format, its choices and the start."""
     kinds = OF_ADAPTERS if source.is_adapter else OF_MODELS
+    asked = st.query_params.get("format", "")
     kind = st.segmented_control(
-        t("export.format"), kinds, default=kinds[0], format_func=lambda name: t(f"export.format_{name}"), key=f"format-{source.is_adapter}"
+        t("export.format"), kinds, default=asked if asked in kinds else kinds[0], format_func=lambda name: t(f"export.format_{name}"),
+        key=f"format-{source.is_adapter}{asked}",
     ) or kinds[0]  # fmt: skip
     st.caption(t(f"export.about_{kind}"))
     start = FORMS[kind](source)

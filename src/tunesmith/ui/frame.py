@@ -11,7 +11,8 @@ from tunesmith import __version__
 from tunesmith.access.gate import LOGOUT
 from tunesmith.i18n.catalog import LANGUAGES
 from tunesmith.system.paths import REPOSITORY
-from tunesmith.ui.session import door, language, person, services, t
+from tunesmith.ui.preferences import cookies_to_write, preference
+from tunesmith.ui.session import choose_language, door, language, person, services, t
 from tunesmith.ui.theme import apply_theme
 
 MAIN_SCRIPT = Path(__file__).parent / "main.py"
@@ -46,13 +47,14 @@ def draw_sidebar() -> None:
             label_visibility="collapsed",
         )  # fmt: skip
         if chosen and chosen != language() and language() in LANGUAGES:
-            st.session_state["language"] = chosen
+            choose_language(chosen)
             st.rerun()
         if door().open_to_network and (who := person()):
             st.caption(f":material/person: {who.name} · {t(f'role.{who.role}')}", help=t(f"role.may_{who.role}"))
             st.html(f'<a href="{LOGOUT}" target="_self" style="font-size:.85rem;color:inherit;opacity:.75">{t("login.leave")}</a>')
         st.caption(f"Tunesmith {__version__}")
-        apply_theme(services().settings.theme, [name for pages in PAGES.values() for name, _ in pages])
+        names = [name for pages in PAGES.values() for name, _ in pages]
+        apply_theme(preference("theme") or services().settings.theme, names, cookies_to_write())
 
 
 def go_to(name: str, **query: str) -> None:

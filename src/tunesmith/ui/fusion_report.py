@@ -9,9 +9,9 @@ import streamlit as st
 from tunesmith.jobs.job import Job
 from tunesmith.ui.figures import show_loss
 from tunesmith.ui.frame import go_to
-from tunesmith.ui.learning_view import draw_tiles
 from tunesmith.ui.proof_view import draw_likeness
 from tunesmith.ui.session import t
+from tunesmith.ui.tiles import draw_tiles
 
 KEPT_WELL = 0.9
 

@@ -15,7 +15,7 @@ from tunesmith.ui.judge_form import draw_form
 from tunesmith.ui.judge_result import draw_result
 from tunesmith.ui.messages import guarded, show_error, toast
 from tunesmith.ui.run_titles import run_titles
-from tunesmith.ui.session import services, t
+from tunesmith.ui.session import lock_of, services, t
 
 
 def draw_judge() -> None:
@@ -101,7 +101,7 @@ def _draw_actions(found: Judged) -> None:
                 "JSONL", as_jsonl(records), f"{found.id}.jsonl", "application/jsonl", icon=":material/download:", help=help_text
             )
             st.download_button("CSV", as_csv(records), f"{found.id}.csv", "text/csv", icon=":material/download:", help=help_text)
-        if st.button(t("common.rename"), key=f"rename-{found.id}", icon=":material/edit:", disabled=services().read_only):
+        if st.button(t("common.rename"), key=f"rename-{found.id}", icon=":material/edit:", **lock_of(found.job.owner)):
             ask_name(t("judge.name"), found.name, lambda name: judging.rename(services(), found.id, name))
-        if st.button(t("common.delete"), key=f"delete-{found.id}", icon=":material/delete:", disabled=services().read_only):
+        if st.button(t("common.delete"), key=f"delete-{found.id}", icon=":material/delete:", **lock_of(found.job.owner)):
             ask_delete(t("judge.delete_ask", name=found.name), lambda: judging.delete(services(), found.id))

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
 
-from tunesmith.errors import UserError
 from tunesmith.export.config import OllamaRules
-from tunesmith.services import experiments, exports, ollama, training
+from tunesmith.services import experiments, exports, keys, ollama
 from tunesmith.services.exports import Made
 from tunesmith.settings.files import from_mapping
-from tunesmith.system.secrets import token_state
+from tunesmith.system.secrets import HUB
 from tunesmith.ui.dialogs import ask_delete
 from tunesmith.ui.downloads import zip_files
 from tunesmith.ui.figures import show_bytes, show_number, show_time
 from tunesmith.ui.forms import draw_fields
 from tunesmith.ui.frame import go_to, open_run
-from tunesmith.ui.learning_view import draw_tiles
-from tunesmith.ui.messages import guarded, show_error, toast
+from tunesmith.ui.messages import guarded, toast
 from tunesmith.ui.proof_view import draw_proof
-from tunesmith.ui.session import services, t
-from tunesmith.ui.training_form import start_form_with
+from tunesmith.ui.session import lock_of, services, t
+from tunesmith.ui.tiles import draw_tiles
+from tunesmith.ui.training_form import start_form_on
 
 LARGEST_DOWNLOAD_BYTES = 200_000_000
 
@@ -59,7 +57,7 @@ def _draw_actions(made: Made) -> None:
             name = experiments.name_of(services(), run_id)
             if st.button(t("export.open_run", name=name), key=f"run-{made.name}-{run_id}", icon=":material/open_in_new:"):
                 open_run(run_id)
-        if st.button(t("common.delete"), key=f"delete-{made.name}", icon=":material/delete:", disabled=services().read_only):
+        if st.button(t("common.delete"), key=f"delete-{made.name}", icon=":material/delete:", **lock_of(made.owner)):
             ask_delete(t("export.delete_ask", name=made.name, size=show_bytes(made.size_bytes)), lambda: exports.delete(services(), made))
 
 
@@ -67,7 +65,7 @@ def _draw_model_actions(made: Made) -> None:
     if st.button(t("export.again"), key=f"again-{made.name}", icon=":material/output:"):
         go_to("export", source=f"model:{made.name}")
     if st.button(t("export.train"), key=f"train-{made.name}", icon=":material/model_training:"):
-        start_form_with(dataclasses.replace(training.default_config(services()), model=made.name))
+        start_form_on(made.name)
         go_to("training", view="new")
 
 
@@ -122,19 +120,17 @@ def _ask_lmstudio(made: Made) -> None:
 def _ask_hub(made: Made) -> None:
     @st.dialog(t("export.to_hub"))
     def ask() -> None:
-        state = token_state()
-        st.caption(t("export.hub_text"))
-        st.caption(t("export.token_set", last=state.last_four) if state.is_set else t("export.token_missing"))
-        repository = st.text_input(t("export.repository"), placeholder=t("export.repository_form"), help=t("export.repository_help"))
-        private = st.toggle(t("export.private"), value=True, help=t("export.private_help"))
-        replace = st.toggle(t("export.replace"), value=False, help=t("export.replace_help"))
-        try:
-            if st.button(t("export.upload"), type="primary", disabled=not (state.is_set and repository.strip())):
+        with guarded():
+            token = keys.find_key(services(), HUB)
+            st.caption(t("export.hub_text"))
+            st.caption(t("export.token_set") if token.is_set else t("export.token_missing"))
+            repository = st.text_input(t("export.repository"), placeholder=t("export.repository_form"), help=t("export.repository_help"))
+            private = st.toggle(t("export.private"), value=True, help=t("export.private_help"))
+            replace = st.toggle(t("export.replace"), value=False, help=t("export.replace_help"))
+            if st.button(t("export.upload"), type="primary", disabled=not (token.is_set and repository.strip())):
                 exports.start_upload(services(), made, repository, private, replace)
                 toast(t("export.upload_started"))
                 st.rerun()
-        except UserError as error:
-            show_error(error)
 
     ask()
 

@@ -18,6 +18,7 @@ from tunesmith.ui.figures import show_number
 from tunesmith.ui.frame import open_run
 from tunesmith.ui.live import live_overlay
 from tunesmith.ui.messages import guarded
+from tunesmith.ui.open_tabs import renewal_seconds
 from tunesmith.ui.overlay_choice import DOT, short_names, short_title
 from tunesmith.ui.session import language, services, t
 
@@ -43,7 +44,7 @@ def draw_curves(runs: Sequence[ExperimentRow]) -> None:
     if shown:
         live_overlay(short_names(runs), {chart.name: chart_title(chart) for chart in shown}, axis, active)
         metrics = [metric for chart in shown for metric in chart.metrics]
-        st.fragment(_draw_figures, run_every=EVERY_SECONDS if active else None)(runs, metrics)
+        st.fragment(_draw_figures, run_every=renewal_seconds(EVERY_SECONDS) if active else None)(runs, metrics)
     else:
         st.caption(t("overlay.choose_chart"))
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import streamlit as st
 
-from tunesmith.ui.learning_view import draw_tiles
 from tunesmith.ui.session import t
+from tunesmith.ui.tiles import draw_tiles
 
 ALIKE_KL, CLOSE_KL = 1e-5, 1e-2
 

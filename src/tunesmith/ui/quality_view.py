@@ -11,7 +11,7 @@ from tunesmith.services.dataset_versions import QualityFinding
 from tunesmith.services.datasets import DatasetSummary
 from tunesmith.ui.figures import show_count
 from tunesmith.ui.messages import show_error, toast
-from tunesmith.ui.session import services, t
+from tunesmith.ui.session import lock_of, services, t
 from tunesmith.ui.work_bar import work_bar
 
 ICONS = {"problem": ":material/warning:", "hint": ":material/info:"}
@@ -49,9 +49,9 @@ def _draw_findings(summary: DatasetSummary, findings: list[QualityFinding], rule
     )  # fmt: skip
     for name in normalise:
         st.caption(f"{t(f'quality.{name}')}: {t(f'quality.{name}_help')}")
-    if summary.shipped:
-        st.caption(t("quality_page.shipped"))
-        if st.button(t("quality_page.copy"), icon=":material/content_copy:"):
+    if summary.shipped or lock_of(summary.owner).get("help"):
+        st.caption(t("quality_page.shipped") if summary.shipped else t("quality_page.of_another", owner=summary.owner))
+        if st.button(t("quality_page.copy"), icon=":material/content_copy:", disabled=services().read_only):
             st.query_params["data"] = versions.copy_shipped(services(), summary.id)
             st.rerun()
         return

@@ -10,19 +10,21 @@ from tunesmith.services.queue import PRIORITIES, Waiting
 from tunesmith.services.runs import RunSnapshot
 from tunesmith.ui.figures import show_count, show_duration
 from tunesmith.ui.frame import open_run
-from tunesmith.ui.messages import guarded, show_error, toast
+from tunesmith.ui.live_figures import watch_queue
+from tunesmith.ui.messages import describe, guarded, show_error, toast
 from tunesmith.ui.run_status import draw_status
 from tunesmith.ui.session import services, t
 
 
 def draw_queue() -> None:
-    """Draw the queue; it renews itself."""
+    """Draw the queue; it is drawn anew when it has changed."""
     st.caption(t("queue.text"))
-    st.fragment(_draw_all, run_every=2.0)()
+    st.fragment(_draw_all)()
 
 
 def _draw_all() -> None:
     with guarded():
+        watch_queue(queue.marks(services()))
         found = queue.overview(services())
         if found.quiet:
             st.info(t("queue.quiet"), icon=":material/bedtime:")
@@ -80,7 +82,8 @@ def _draw_waiting(waiting: Waiting, count: int) -> None:
 def _draw_priority(waiting: Waiting) -> None:
     chosen = st.selectbox(
         t("queue.priority"), PRIORITIES, index=PRIORITIES.index(waiting.priority), key=f"priority-{waiting.id}-{waiting.priority}",
-        format_func=lambda value: t(f"queue.priority_{value}"), label_visibility="collapsed", disabled=services().read_only,
+        format_func=lambda value: t(f"queue.priority_{value}"), label_visibility="collapsed",
+        disabled=services().read_only or waiting.locked is not None,
     )  # fmt: skip
     if chosen != waiting.priority:
         queue.set_priority(services(), waiting.id, chosen)
@@ -92,7 +95,8 @@ def _draw_moves(waiting: Waiting, count: int) -> None:
     for direction, icon in (("up", "arrow_upward"), ("down", "arrow_downward")):
         at_end = waiting.position == (1 if direction == "up" else count)
         label = f":material/{icon}:"
-        if st.button(label, key=f"{direction}-{waiting.id}", help=t(f"queue.{direction}"), disabled=at_end or locked):
+        reason = describe(waiting.locked) if waiting.locked else t(f"queue.{direction}")
+        if st.button(label, key=f"{direction}-{waiting.id}", help=reason, disabled=at_end or locked or waiting.locked is not None):
             queue.move(services(), waiting.id, "up" if direction == "up" else "down")
             st.rerun()
     if st.button(t("queue.cancel"), key=f"cancel-{waiting.id}", icon=":material/close:", disabled=locked):

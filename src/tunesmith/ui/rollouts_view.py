@@ -5,19 +5,23 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from tunesmith.services import rollouts
+from tunesmith.services import rollouts, runs
 from tunesmith.services.rollouts import RolloutCompletion, RolloutGroup
 from tunesmith.ui.figures import show_count, show_number
+from tunesmith.ui.live_figures import watch
 from tunesmith.ui.messages import guarded
 from tunesmith.ui.rewards_form import show_function
 from tunesmith.ui.session import services, t
 
 SHORT = 90
+EVERY_SECONDS = 5.0
 
 
 def draw_rollouts(run_id: str, active: bool) -> None:
-    """Draw the choice of step and prompt, and the chosen group."""
+    """Draw the choice of step and prompt, and the chosen group; while the run is `active` they are drawn anew when more was written."""
     with guarded():
+        if active:
+            watch(run_id, "rollouts", {"rollouts": runs.marks(services(), run_id)["rollouts"]}, every_seconds=EVERY_SECONDS)
         steps = rollouts.steps(services(), run_id)
         st.markdown(f"##### {t('rollouts.title')}", help=t("rollouts.help"))
         if not steps:

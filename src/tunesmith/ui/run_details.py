@@ -11,6 +11,7 @@ from tunesmith.errors import UserError
 from tunesmith.reports.event_words import event_words
 from tunesmith.services import runs
 from tunesmith.ui.figures import show_count
+from tunesmith.ui.live_figures import watch
 from tunesmith.ui.messages import describe, guarded
 from tunesmith.ui.run_record import draw_record
 from tunesmith.ui.session import language, services, t
@@ -21,13 +22,16 @@ SAMPLE = {"prompt", "text", "expected"}
 CARDS = 3
 
 
-def draw_details(run_id: str) -> None:
-    """Draw everything below the curves; renews itself while the run is active."""
+def draw_details(run_id: str, active: bool) -> None:
+    """Draw everything below the curves; while the run is `active` it is drawn anew when something new has happened."""
     with guarded():
+        grown = runs.marks(services(), run_id)
         events = [event for event in runs.events(services(), run_id) if isinstance(event.get("kind"), str)]
         _draw_notes(events)
         _draw_samples([e for e in events if e["kind"] == "sample" and isinstance(e.get("step"), int) and e.keys() >= SAMPLE])
-    draw_record(run_id)
+        shown = draw_record(run_id)
+        if active:
+            watch(run_id, "details", {mark: grown[mark] for mark in ("events", *({"log"} & {shown}))})
 
 
 def _draw_notes(events: list[dict[str, Any]]) -> None:

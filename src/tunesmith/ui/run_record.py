@@ -20,14 +20,15 @@ SHOWN_EVENTS, SHOWN_LINES = 300, 400
 LARGEST_LOG_BYTES = 50_000_000  # a page holds what it hands out in memory
 
 
-def draw_record(run_id: str) -> None:
-    """Draw the parts of a run's record as tabs."""
+def draw_record(run_id: str) -> str:
+    """Draw the parts of a run's record as tabs; return the open one, of `PARTS`."""
     st.markdown(f"##### {t('run.record')}")
     tabs = st.tabs([t(f"run.part_{name}") for name in PARTS], on_change="rerun", key=f"record-{run_id}")
     for tab, draw in zip(tabs, PARTS.values(), strict=True):
         with tab, guarded():
             if tab.open:
                 draw(run_id)
+    return next((name for name, tab in zip(PARTS, tabs, strict=True) if tab.open), "")
 
 
 def _draw_events(run_id: str) -> None:

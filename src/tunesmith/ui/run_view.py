@@ -7,37 +7,38 @@ import dataclasses
 import streamlit as st
 
 from tunesmith.errors import UserError
+from tunesmith.reports.run_figures import worded_figures
 from tunesmith.services import experiments, exports, runs, training
 from tunesmith.services.runs import RunSnapshot
 from tunesmith.ui.downloads import zip_files
-from tunesmith.ui.figures import show_bytes, show_count, show_duration, show_loss, show_number
+from tunesmith.ui.figures import show_count
 from tunesmith.ui.frame import go_to
-from tunesmith.ui.learning_view import draw_policy_figures, draw_preference_figures, draw_signs, draw_tiles
 from tunesmith.ui.live import live_curves
-from tunesmith.ui.messages import guarded, show_error, toast
+from tunesmith.ui.live_figures import live_body, live_head, watch
+from tunesmith.ui.messages import show_error, toast
 from tunesmith.ui.queue_view import draw_resume
 from tunesmith.ui.rollouts_view import draw_rollouts
 from tunesmith.ui.run_details import draw_details
 from tunesmith.ui.run_files import draw_packed
 from tunesmith.ui.run_report import draw_rerun, draw_take_along
-from tunesmith.ui.run_status import draw_status
-from tunesmith.ui.session import services, t
+from tunesmith.ui.session import language, services, t
 from tunesmith.ui.training_form import start_form_with
 
 
 def draw_run(run_id: str) -> None:
-    """Draw a run; while it is active, its figures renew themselves every second.
+    """Draw a run; while it is active its figures and curves go on in the browser, and the page is drawn anew when its buttons change.
 
-    Stop stands outside the parts that renew themselves: their next renewal would close its dialog.
+    Stop stands outside the parts that are drawn anew by themselves: the next time would close its dialog.
     """
     state = runs.snapshot(services(), run_id)
-    every = 1.0 if state.active else None
+    figures = worded_figures(services(), state, language())
     line, action = st.columns([4, 2], vertical_alignment="center")
     with line:
-        st.fragment(_draw_state, run_every=every)(run_id, _stage(state))
+        live_head(run_id, figures)
     with action, st.container(horizontal=True, horizontal_alignment="right"):
         _draw_actions(state)
-    st.fragment(_draw_progress, run_every=every)(run_id, _stage(state))
+    _draw_notes(state)
+    live_body(run_id, figures)
     if not state.active:
         _draw_next_steps(state)
     st.markdown(f"##### {t('run.curves')}")
@@ -45,8 +46,9 @@ def draw_run(run_id: str) -> None:
         st.caption(t("learning.loss_note"))
     live_curves(run_id, state.method, state.active)
     if state.family == "policy":
-        st.fragment(_draw_rollouts, run_every=5.0 if state.active else None)(run_id, _stage(state))
-    st.fragment(_draw_details, run_every=2.0 if state.active else None)(run_id, _stage(state))
+        st.fragment(draw_rollouts)(run_id, state.active)
+    st.fragment(draw_details)(run_id, state.active)
+    watch(run_id, "page", {"stage": state.stage})  # last: a drawing that is cut short before it leaves the old one, which asks again
 
 
 def _draw_actions(state: RunSnapshot) -> None:
@@ -61,81 +63,15 @@ def _draw_actions(state: RunSnapshot) -> None:
         _ask_stop(state.id)
 
 
-def _stage(state: RunSnapshot) -> str:
-    """Return which buttons a state has: those of a waiting, a working, a stopping or an ended run."""
-    return state.status if state.status in {"queued", "stopping"} else "working" if state.active else "ended"
-
-
-def _draw_state(run_id: str, stage: str) -> None:
-    with guarded():
-        state = runs.snapshot(services(), run_id)
-        if _stage(state) != stage:
-            st.rerun()
-        with st.container(horizontal=True, vertical_alignment="center"):
-            draw_status(state.status)
-            st.caption(f"{state.model} · {state.data} · {t('run.step', step=show_count(state.step), iters=show_count(state.iters))}")
-
-
-def _draw_details(run_id: str, stage: str) -> None:
-    """A drawing that another renewal cut short leaves parts of the old page behind; whichever still renews itself mends that."""
-    with guarded():
-        if _stage(runs.snapshot(services(), run_id)) != stage:
-            st.rerun()
-    draw_details(run_id)
-
-
-def _draw_rollouts(run_id: str, stage: str) -> None:
-    with guarded():
-        if _stage(runs.snapshot(services(), run_id)) != stage:
-            st.rerun()
-    draw_rollouts(run_id, active=stage != "ended")
-
-
-def _draw_progress(run_id: str, stage: str) -> None:
-    with guarded():
-        state = runs.snapshot(services(), run_id)
-        if _stage(state) != stage:
-            st.rerun()
-        st.progress(state.progress)
-        _draw_notes(state)
-        FIGURES[state.family](state)
-        if state.family == "policy":
-            draw_signs(run_id, state.active)
-
-
 def _draw_notes(state: RunSnapshot) -> None:
-    if state.status == "queued" and state.queue_position:
-        st.info(t("run.waiting_for", n=state.queue_position), icon=":material/hourglass_empty:")
-    elif state.active and state.step == 0:
-        st.caption(t("run.loading"))
-    if not state.responding:
-        st.warning(t("run.not_responding"), icon=":material/warning:")
     if state.error:
         show_error(state.error)
     if state.resumable:
         st.caption(t("run.resume_text", step=show_count(state.step)))
+    if state.restarts:
+        st.caption(t("run.restarted", step=show_count(state.restarts[-1]), n=len(state.restarts)))
     if state.continued_from:
         st.caption(t("run.continued_from", name=experiments.name_of(services(), state.continued_from)))
-    if state.bad_lines:
-        st.caption(t("run.bad_lines", n=state.bad_lines))
-
-
-def _draw_figures(state: RunSnapshot) -> None:
-    note = t("run.loss_first", loss=show_loss(state.train_loss_first)) if state.train_loss_first is not None else None
-    best = t("run.best", loss=show_loss(state.best_val_loss)) if state.best_val_loss is not None else None
-    pace = t("run.step_time", n=show_number(state.seconds_per_step, 2)) if state.seconds_per_step else None
-    left = t("run.left", time=show_duration(state.eta_seconds)) if state.active and state.eta_seconds is not None else None
-    tiles = (
-        (t("run.loss"), show_loss(state.train_loss), note),
-        (t("run.val_loss"), show_loss(state.val_loss), best),
-        (t("run.elapsed"), show_duration(state.elapsed_seconds), left),
-        (t("run.speed"), show_count(state.tokens_per_second), pace),
-        (t("run.memory"), show_bytes(state.peak_memory_bytes), None),
-    )
-    draw_tiles(tiles)
-
-
-FIGURES = {"sft": _draw_figures, "preference": draw_preference_figures, "policy": draw_policy_figures}
 
 
 def _ask_stop(run_id: str) -> None:

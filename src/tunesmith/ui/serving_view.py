@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from tunesmith.access.people import ADMIN
 from tunesmith.errors import UserError
 from tunesmith.jobs.serving import ModelServer
 from tunesmith.services import serving
@@ -11,7 +12,8 @@ from tunesmith.services.exports import Source
 from tunesmith.ui.export_form import draw_source
 from tunesmith.ui.figures import show_time
 from tunesmith.ui.messages import guarded, show_error
-from tunesmith.ui.session import services, t
+from tunesmith.ui.open_tabs import renewal_seconds
+from tunesmith.ui.session import lock_of, services, t
 
 LOOKS = {"ready": "green", "starting": "blue", "failed": "red", "stopped": "gray"}
 REACHES = ("here", "lan")
@@ -25,15 +27,16 @@ def draw_serving(titles: dict[str, str], sources: dict[str, Source]) -> None:
     _draw_key()
     for server in serving.list_servers(services()):
         with st.container(border=True), guarded():
-            st.fragment(_draw_server, run_every=1.0 if server.status == "starting" else None)(server.id, server.status)
+            st.fragment(_draw_server, run_every=renewal_seconds(1.0) if server.status == "starting" else None)(server.id, server.status)
 
 
 def _draw_form(source: Source) -> None:
     left, middle, right = st.columns([3, 4, 2])
     name = left.text_input(t("serve.name"), value=source.name[:60], help=t("serve.name_help"), key=f"serve-{source.key}")
     reach = middle.segmented_control(
-        t("serve.reach"), REACHES, default="here", format_func=lambda r: t(f"serve.reach_{r}"), help=t("serve.reach_help")
-    )
+        t("serve.reach"), REACHES, default="here", format_func=lambda r: t(f"serve.reach_{r}"), help=t("serve.reach_help"),
+        disabled=not services().person.may(ADMIN),
+    )  # fmt: skip
     port = right.number_input(t("serve.port"), min_value=0, max_value=65535, value=0, step=1, help=t("serve.port_help"))
     try:
         if st.button(t("serve.start"), type="primary", icon=":material/play_arrow:"):
@@ -69,7 +72,7 @@ def _draw_server(server_id: str, status: str) -> None:
             if st.button(t("serve.stop"), key=f"stop-{server_id}", icon=":material/stop_circle:"):
                 serving.stop(services(), server_id)
                 st.rerun()
-        elif st.button(t("job.forget"), key=f"forget-{server_id}", icon=":material/close:"):
+        elif st.button(t("job.forget"), key=f"forget-{server_id}", icon=":material/close:", **lock_of(server.owner)):
             serving.forget(services(), server_id)
             st.rerun()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
+from typing import Any
 
 import streamlit as st
 
@@ -11,8 +13,9 @@ from tunesmith.access.opening import open_door
 from tunesmith.access.people import Person
 from tunesmith.errors import UserError
 from tunesmith.i18n import catalog
-from tunesmith.services import context
+from tunesmith.services import context, rights
 from tunesmith.services.context import Services
+from tunesmith.ui.preferences import keep_preference, preference
 
 
 @st.cache_resource(show_spinner=False)
@@ -23,7 +26,11 @@ def _services() -> Services:
 @functools.cache
 def door() -> Door:
     """Return this server's door. Raises UserError `secrets_readable_by_others`, `store_file_unreadable`."""
-    return open_door(context.load_settings().lan_names, int(st.get_option("server.port")))
+    return open_door(context.load_settings().lan_names, int(st.get_option("server.port")), _note_visit)
+
+
+def _note_visit(who: Person | None, action: str, facts: Mapping[str, str]) -> None:
+    rights.note_visit(context.open_services(), who, action, facts)
 
 
 def person() -> Person | None:
@@ -40,13 +47,29 @@ def services() -> Services:
     return _services().of(who)
 
 
+def lock_of(owner: str, locked: bool = False) -> dict[str, Any]:
+    """Return how a button is drawn that renames, rewrites or deletes what somebody owns: disabled, with the reason for those who may not.
+
+    `locked`: disabled for everybody just now.
+    """
+    if locked or services().read_only:
+        return {"disabled": True}
+    return {} if rights.may_change(services(), owner) else {"disabled": True, "help": t("error.owned_by_another", owner=owner)}
+
+
 def language() -> str:
-    """Return the session's language: chosen here, in the address, in the settings, or the browser's."""
+    """Return the session's language: chosen here, in the address, earlier in this browser, in the settings, or the browser's."""
     allowed = (*catalog.LANGUAGES, catalog.PSEUDO)
-    for candidate in (st.session_state.get("language"), st.query_params.get("lang"), _services().settings.language):
+    for candidate in (st.session_state.get("language"), st.query_params.get("lang"), preference("language"), _services().settings.language):
         if candidate in allowed:
             return str(candidate)
     return "ja" if (st.context.locale or "").lower().startswith("ja") else "en"
+
+
+def choose_language(chosen: str) -> None:
+    """Let this session and this browser use a language; an empty choice follows the settings again."""
+    st.session_state["language"] = chosen
+    keep_preference("language", chosen)
 
 
 def t(key: str, **values: object) -> str:

@@ -17,7 +17,8 @@ from tunesmith.ui.endpoint_form import draw_endpoint
 from tunesmith.ui.figures import show_count, show_duration, show_time
 from tunesmith.ui.forms import draw_fields
 from tunesmith.ui.messages import describe, guarded, show_error, toast
-from tunesmith.ui.session import services, t
+from tunesmith.ui.open_tabs import renewal_seconds
+from tunesmith.ui.session import lock_of, services, t
 
 SHOWN_ROWS = 2
 SHOWN_GENERATIONS = 10
@@ -89,13 +90,12 @@ def _draw_generations(finish: Finish) -> None:
     for each in found:
         with st.container(border=True):
             if each.status == "running":
-                _draw_running(each.id)
+                st.fragment(_draw_running, run_every=renewal_seconds(1.0))(each.id)
             else:
                 _draw_progress(each)
                 _draw_ended(each, finish)
 
 
-@st.fragment(run_every=1.0)
 def _draw_running(generation_id: str) -> None:
     with guarded():
         found = synthesis.find_generation(services(), generation_id)
@@ -134,7 +134,7 @@ def _draw_ended(found: Generation, finish: Finish) -> None:
         if found.status != "completed" and st.button(t("synthesis.resume"), key=f"go-on-{found.id}", icon=":material/resume:"):
             synthesis.resume(services(), found.id)
             st.rerun()
-        if st.button(t("common.delete"), key=f"forget-{found.id}", icon=":material/delete:"):
+        if st.button(t("common.delete"), key=f"forget-{found.id}", icon=":material/delete:", **lock_of(found.owner)):
             _ask_delete(found)
     if kept:
         finish(synthesis.keep(services(), found.id, f"{found.request['rules']['kind']}-{found.id[:8]}"))

@@ -1,4 +1,4 @@
-"""Applies the theme of the settings in the browser. Knows where Streamlit keeps a tab's theme, not what the themes look like."""
+"""Applies the theme in the browser, and writes its cookies. Knows where Streamlit keeps a tab's theme, not what the themes look like."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ const APPLIED = "tunesmith-theme";
 const NAMES = { light: "Light", dark: "Dark" };
 
 export default function ({ data }) {
+  for (const [name, value] of Object.entries(data.cookies)) {
+    document.cookie = `${name}=${value}; path=/; max-age=${value ? 31536000 : 0}; samesite=lax`;
+  }
   if ((localStorage.getItem(APPLIED) ?? "auto") === data.theme) return;
   localStorage.setItem(APPLIED, data.theme);
   for (const path of data.paths) {
@@ -30,6 +33,6 @@ def _component() -> Any:
     return st.components.v2.component("tunesmith_theme", html="<span></span>", js=_SCRIPT)
 
 
-def apply_theme(theme: str, pages: list[str]) -> None:
-    """Let the tab use `auto`, `light` or `dark` at the addresses of these pages."""
-    _component()(key="theme", data={"theme": theme, "paths": ["/", *(f"/{page}" for page in pages)]})
+def apply_theme(theme: str, pages: list[str], cookies: dict[str, str]) -> None:
+    """Let the tab use `auto`, `light` or `dark` at the addresses of these pages; write cookies, an empty one away."""
+    _component()(key="theme", data={"theme": theme, "paths": ["/", *(f"/{page}" for page in pages)], "cookies": cookies})

@@ -6,10 +6,11 @@ import dataclasses
 
 import streamlit as st
 
+from tunesmith.access.people import ADMIN
 from tunesmith.data.formats import POLICY
 from tunesmith.errors import UserError
 from tunesmith.i18n.catalog import field_words
-from tunesmith.services import datasets, models, training
+from tunesmith.services import datasets, models, training, training_defaults
 from tunesmith.services.adapters import list_adapters
 from tunesmith.services.datasets import DatasetSummary
 from tunesmith.settings.files import from_mapping, to_yaml
@@ -24,13 +25,16 @@ from tunesmith.ui.rewards_form import draw_rewards
 from tunesmith.ui.run_titles import run_titles
 from tunesmith.ui.session import language, services, t
 
-DEMO_DATA_OF = {"preference": "preference", "policy": "arithmetic", "sft": "company_facts"}
-
 
 def start_form_with(config: TrainConfig) -> None:
     """Let the form show these settings from the next drawing on: widgets with new keys, since the browser keeps old ones' values."""
     st.session_state["train_generation"] = st.session_state.get("train_generation", 0) + 1
     st.session_state["train_initial"] = config
+
+
+def start_form_on(model_id: str) -> None:
+    """Let the form show the usual settings with this model from the next drawing on."""
+    start_form_with(dataclasses.replace(training.default_config(services()), model=model_id))
 
 
 def start_form_for(summary: DatasetSummary) -> None:
@@ -84,7 +88,8 @@ def draw_form() -> TrainConfig | None:
     rewards = draw_rewards(initial, prefix) if initial.method in POLICY else {}
     with st.expander(t("training.advanced"), icon=":material/tune:"):
         advanced = draw_fields(initial, prefix, advanced=True, options=options)
-        if st.button(t("training.defaults"), icon=":material/restart_alt:"):
+        defaults = st.container(horizontal=True)
+        if defaults.button(t("training.defaults"), icon=":material/restart_alt:"):
             plain = training.default_config(services()).with_method(initial.method)
             start_form_with(dataclasses.replace(plain, model=simple["model"], data=simple["data"]))
             st.rerun()
@@ -94,16 +99,28 @@ def draw_form() -> TrainConfig | None:
         show_error(error)
         return None
     st.session_state["train_draft"] = config
+    with defaults:
+        _draw_keep(config)
     _draw_preset(config)
     _draw_yaml(config)
     return config
 
 
+def _draw_keep(config: TrainConfig) -> None:
+    """Offer an admin to let every new form begin with these settings."""
+    allowed = services().person.may(ADMIN) and services().supervisor.in_charge
+    told = t("training.keep_defaults_help") if allowed else t("settings.admins_only")
+    if st.button(t("training.keep_defaults"), icon=":material/bookmark:", help=told, disabled=not allowed):
+        training_defaults.keep_defaults(services(), config)
+        toast(t("training.kept_defaults"))
+        st.rerun()
+
+
 def _for_method(config: TrainConfig, method: str) -> TrainConfig:
     """Return the settings for another method, with a data set that it can use; of the shipped ones, the one made for it."""
     changed = config.with_method(method)
-    made_for = DEMO_DATA_OF[family_of(method)]
-    if config.data in DEMO_DATA_OF.values():
+    made_for = training.DEMO_DATA_OF[family_of(method)]
+    if config.data in training.DEMO_DATA_OF.values():
         return dataclasses.replace(changed, data=made_for)
     fitting = {d.id for d in datasets.list_datasets(services()) if method in d.methods}
     return changed if config.data in fitting else dataclasses.replace(changed, data=made_for)

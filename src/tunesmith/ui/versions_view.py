@@ -14,7 +14,7 @@ from tunesmith.services.datasets import DatasetSummary
 from tunesmith.store.datasets import Version
 from tunesmith.ui.figures import show_count, show_time
 from tunesmith.ui.messages import show_error, toast
-from tunesmith.ui.session import services, t
+from tunesmith.ui.session import lock_of, services, t
 from tunesmith.ui.work_bar import work_bar
 
 
@@ -38,7 +38,7 @@ def draw_split(summary: DatasetSummary) -> None:
     by_prompt = st.toggle(t("split.by_prompt"), value=plain.by_prompt, help=t("split.by_prompt_help"), key=f"{key}-by-prompt")
     if summary.shipped:
         st.caption(t("quality_page.shipped"))
-    if st.button(t("split.apply"), type="primary", icon=":material/call_split:", disabled=summary.shipped or services().read_only):
+    if st.button(t("split.apply"), type="primary", icon=":material/call_split:", **lock_of(summary.owner, summary.shipped)):
         rules = SplitRules(valid, test, int(seed), stratify, by_prompt)
         try:
             with work_bar(t("split.working")) as report:
@@ -70,7 +70,9 @@ def _draw_version(summary: DatasetSummary, version: Version) -> None:
         left.markdown(f"**{t('history.version', number=version.number)}** · {t('history.step_' + record['step'])}{badge}")
         rows = ", ".join(f"{t('dataset.split_' + name)} {show_count(count)}" for name, count in record["census"]["rows"].items())
         left.caption(f"{show_time(record['made_at'])} · {rows} · {describe_step(record)} · `{version.hash}`")
-        if not current and right.button(t("history.back"), key=f"back-{summary.id}-{version.number}", icon=":material/undo:"):
+        if not current and right.button(
+            t("history.back"), key=f"back-{summary.id}-{version.number}", icon=":material/undo:", **lock_of(summary.owner)
+        ):
             versions.go_to_version(services(), summary.id, version.number)
             toast(t("history.went_back", number=version.number))
             st.rerun()

@@ -9,10 +9,10 @@ import pytest
 
 from tunesmith.access.attempts import OF_ALL, OF_ONE, WINDOW_SECONDS, Attempts
 from tunesmith.access.codes import AccessCodes, AccessFile, make_code
-from tunesmith.access.hosts import own_names
 from tunesmith.access.people import ADMIN, ROLES, TRAINER, VIEWER, Person, clean_name
 from tunesmith.access.sessions import SESSION_SECONDS, Sessions
 from tunesmith.errors import UserError
+from tunesmith.system.hosts import own_names
 
 
 def code_of(error: pytest.ExceptionInfo[UserError]) -> str:

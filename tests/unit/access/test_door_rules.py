@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from tunesmith.access.codes import AccessFile
+from tunesmith.access.codes import AccessFile, make_code
 from tunesmith.access.gate import Door, Gate
 from tunesmith.access.people import ADMIN, TRAINER, VIEWER, Person
 from tunesmith.ui.login_page import refuse
@@ -184,7 +184,7 @@ def test_a_note_of_another_server_or_port_is_nobody_s(shared: Door, tmp_path: Pa
 
 def test_a_renewed_code_ends_every_session(shared: Door, cookie: Callable[[str], str], tmp_path: Path) -> None:
     came_in = cookie(ADMIN)
-    AccessFile(tmp_path / "secrets").renew(VIEWER)
+    AccessFile(tmp_path / "secrets").choose(VIEWER, make_code())
     assert ask(shared, SAME | {"cookie": came_in})[0] == 401
 
 

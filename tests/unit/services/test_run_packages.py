@@ -230,7 +230,6 @@ HOSTILE: dict[str, tuple[str, Change]] = {
     "a run that runs": ("package_broken", lambda f, r: with_record(f, r, status="running")),
     "a state that is none": ("package_broken", lambda f, r: with_record(f, r, status="<script>")),
     "another method than the settings'": ("package_broken", lambda f, r: with_record(f, r, method="grpo")),
-    "metrics of wrong types": ("package_broken", lambda f, r: with_file(f, r, "metrics.jsonl", b'{"step":1,"attempt":"x"}\n')),
     "weights with a hostile header": ("model_weights_broken", lambda f, r: with_file(f, r, "adapter/adapters.safetensors", b"\xff" * 64)),
     "a record of 5 MB": ("package_broken", lambda f, r: with_file(f, r, "outcome.json", b"1" * 5_000_000)),
     "a bomb": ("archive_ratio_not_plausible", lambda f, r: with_file(f, r, "log.txt", b"0" * 60_000_000)),

@@ -10,6 +10,7 @@ import pytest
 
 from tests.adapters import add_adapter
 from tunesmith.errors import UserError
+from tunesmith.store import trash
 from tunesmith.store.adapters import AdapterStore
 from tunesmith.store.labels import change_labels, set_name
 
@@ -30,7 +31,8 @@ def test_trash_and_back(tmp_path: Path) -> None:
     assert store.get(record.id) == record
 
 
-def test_the_trash_is_emptied_after_a_week(tmp_path: Path) -> None:
+def test_the_trash_is_emptied_after_a_week(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trash, "NOTICE_SECONDS", 0.0)
     store, old, new = AdapterStore(tmp_path), add_adapter(tmp_path, "old"), add_adapter(tmp_path, "new")
     for record in (old, new):
         store.trash(record.id)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tunesmith.errors import UserError
+from tunesmith.store import trash
 from tunesmith.store.comparisons import Answer, Comparison, ComparisonStore, PromptSetStore, Round, Token, new_id
 
 
@@ -48,7 +49,8 @@ def test_the_newest_come_first_and_broken_ones_hide_no_other(data_dir: Path) -> 
     assert new_id() > ids[0]
 
 
-def test_the_trash_gives_back_for_seven_days(data_dir: Path) -> None:
+def test_the_trash_gives_back_for_seven_days(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trash, "NOTICE_SECONDS", 0.0)
     store, made = ComparisonStore(data_dir), make_comparison()
     store.save(made)
     store.trash(made.id)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tunesmith.errors import UserError
-from tunesmith.store.files import AppendLog, LineTail, read_json, sha256_of, write_atomic, write_json
+from tunesmith.store.files import AppendLog, LineTail, read_json, sha256_of, sweep_leftovers, write_atomic, write_json
 
 
 def test_write_atomic_replaces_and_leaves_no_temporary_file(tmp_path: Path) -> None:
@@ -113,3 +113,29 @@ while True:
         assert tail.bad_lines <= round_number + 1
         start = steps[-1] + 1 if steps else 0
     assert start > 20
+
+
+def test_what_dead_processes_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        dead.wait()
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as alive:
+        gone = [f".new-{dead.pid}-abcd", f".old.{dead.pid}.gone", f".new-{os.getpid()}-mine"]
+        kept = [f".new-{alive.pid}-abcd", f".other.{alive.pid}.gone", "named", ".trash", ".new-x", ".hidden.1.tmp"]
+        for name in (*gone, *kept):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "file").write_text("x")
+        (tmp_path / f".a.json.{dead.pid}.0123abcd.tmp").write_text("half")
+        (tmp_path / f".b.json.{alive.pid}.0123abcd.tmp").write_text("half")
+        sweep_leftovers(tmp_path)
+        alive.kill()
+    assert {path.name for path in tmp_path.iterdir()} == {*kept, f".b.json.{alive.pid}.0123abcd.tmp"}
+
+
+def test_only_files_of_a_records_size_are_read(tmp_path: Path) -> None:
+    (tmp_path / "large.json").touch()
+    os.truncate(tmp_path / "large.json", 70_000_000)
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "folder.json").mkdir()
+    for name in ("large", "pipe", "folder"):
+        with pytest.raises(UserError, match="store_file_unreadable"):
+            read_json(tmp_path / f"{name}.json")

@@ -47,10 +47,11 @@ def test_a_newer_attempt_replaces_the_points_from_its_first_step(tmp_path: Path)
 def test_divergence_is_no_point_of_the_curve(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     write(path, {"attempt": 1, "step": 1, "train_loss": None, "nonfinite": {"train_loss": "nan"}}, {"train_loss": 1.0})
+    write(path, {"attempt": "x", "step": 2, "train_loss": 1.0})
     series = MetricSeries(path)
     assert series.refresh() == 1
     assert series.column("train_loss")[0].size == 0
-    assert series.bad_lines == 1  # the record without a step
+    assert series.bad_lines == 2  # the record without a step, and the one of no attempt
 
 
 def test_thinning_keeps_ends_and_spikes() -> None:

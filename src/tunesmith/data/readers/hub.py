@@ -18,8 +18,8 @@ from tunesmith.data.readers.hub_files import choose_files, is_data
 from tunesmith.data.readers.meter import Budget, Meter
 from tunesmith.data.readers.source import iterate_rows
 from tunesmith.errors import UserError
+from tunesmith.system.hub import hub_endpoint, read_refusal
 
-DEFAULT_ENDPOINT = "https://huggingface.co"
 Progress = Callable[[int, int], None]
 
 
@@ -71,7 +71,7 @@ class _Hub:
 
         self.folder = folder
         self._repository = repository
-        self._endpoint = os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT
+        self._endpoint = hub_endpoint()
         self._revision: str | None = None
         self._api = HfApi(endpoint=self._endpoint, token=os.environ.get("HF_TOKEN") or False)
 
@@ -101,19 +101,17 @@ class _Hub:
 
     def _ask(self, call: Callable[[], Any]) -> Any:
         """Do a request to the hub and word its refusals."""
-        from huggingface_hub import errors
-
         try:
             return call()
-        except errors.GatedRepoError as error:
-            raise UserError("hub_dataset_gated", name=self._repository, endpoint=self._endpoint) from error
-        except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
-            raise UserError("hub_dataset_unknown", name=self._repository, endpoint=self._endpoint) from error
         except Exception as error:  # whatever the network and its libraries raise
-            cause = error.__cause__ if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__ else error
-            if isinstance(cause, errors.HfHubHTTPError) and cause.response.status_code == 401:
+            kind, reason = read_refusal(error)
+            if kind == "gated":
+                raise UserError("hub_dataset_gated", name=self._repository, endpoint=self._endpoint) from error
+            if kind == "unknown":
+                raise UserError("hub_dataset_unknown", name=self._repository, endpoint=self._endpoint) from error
+            if kind == "token_refused":
                 raise UserError("hub_token_refused", endpoint=self._endpoint) from error
-            raise self._unreachable(" ".join(str(cause).split())[:200] or type(cause).__name__) from error
+            raise self._unreachable(reason) from error
 
     def _unreachable(self, reason: str) -> UserError:
         return UserError("hub_unreachable", name=self._repository, endpoint=self._endpoint, reason=reason)

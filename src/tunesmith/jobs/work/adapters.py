@@ -10,7 +10,8 @@ from tunesmith.export.adapter_sources import find_adapter_files
 from tunesmith.export.peft import prove_peft, to_peft
 from tunesmith.export.peft_import import from_mlx, from_peft
 from tunesmith.jobs.job_kinds import Request
-from tunesmith.jobs.work.folders import MANIFEST, proof_of, whole_folder
+from tunesmith.jobs.work.folders import proof_of, whole_folder
+from tunesmith.models.folder_layout import MANIFEST
 from tunesmith.store.adapters import AdapterStore
 from tunesmith.store.files import write_json
 from tunesmith.system.progress import Report
@@ -33,7 +34,7 @@ def _bring(source: Path, base: Path, store: AdapterStore, request: Request) -> d
         found = find_adapter_files(source, Path(unpacked))
         bring = from_peft if found.kind == "peft" else from_mlx
         bring(found.folder, folder / "adapter", base)
-        lineage = {"source": source.name, "format": found.kind}
+        lineage = {"source": source.name, "format": found.kind, "owner": request.get("owner", "")}
         record = store.add(folder, request["name"], "imported", request["model"], base, lineage)
     return {"adapter": record.id, "name": record.name}
 

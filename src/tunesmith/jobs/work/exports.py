@@ -21,8 +21,9 @@ from tunesmith.export.ollama_deploy import check_deployed, deploy_gguf
 from tunesmith.export.ollama_model import ollama_model
 from tunesmith.export.ollama_template import read_chat_format
 from tunesmith.jobs.job_kinds import Request
-from tunesmith.jobs.work.folders import MANIFEST, whole_folder
+from tunesmith.jobs.work.folders import whole_folder
 from tunesmith.models.adapter_files import read_template
+from tunesmith.models.folder_layout import MANIFEST
 from tunesmith.models.fused_weights import FusedWeights, adapter_change, fused_weights
 from tunesmith.settings.files import from_mapping
 from tunesmith.store.files import write_json

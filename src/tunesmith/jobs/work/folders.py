@@ -11,9 +11,8 @@ from typing import Any
 
 from tunesmith.errors import UserError
 from tunesmith.inference.proof import Likeness
-from tunesmith.store.files import as_user_error, read_json, write_json
-
-MANIFEST = "tunesmith.json"
+from tunesmith.models.folder_layout import MANIFEST
+from tunesmith.store.files import as_user_error, put_in_place, read_json, write_json
 
 
 @contextmanager
@@ -30,7 +29,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
         yield aside
         if target.exists():
             raise UserError("target_exists", name=target.name, folder=str(target.parent))
-        aside.rename(target)
+        put_in_place(aside, target)
     except OSError as error:
         raise as_user_error(error, target) from error
     finally:

@@ -27,6 +27,7 @@ from tunesmith.system.progress import Report
 MODELS_HERE = "tunesmith.jobs.work.judging_here"  # brings the engine, which an endpoint that judges an evaluation needs not
 FAILURES_IN_A_ROW = 8
 _HOPELESS = {401, 403, 404}  # the next question would be refused as well
+_WRONG_ADDRESS = {"endpoint_redirects", "endpoint_private_address"}
 Keep = Callable[[Line], None]
 
 
@@ -107,5 +108,5 @@ def _ask_endpoint(request: Request, rules: JudgeRules, waiting: Sequence[JudgeQu
             continue
         failed_in_a_row += 1
         keep(describe_failure(waiting[place], reply))
-        if failed_in_a_row >= FAILURES_IN_A_ROW or reply.code == "endpoint_redirects" or reply.facts.get("status") in _HOPELESS:
+        if failed_in_a_row >= FAILURES_IN_A_ROW or reply.code in _WRONG_ADDRESS or reply.facts.get("status") in _HOPELESS:
             raise reply

@@ -7,7 +7,7 @@ from typing import Any
 
 from tunesmith.data.run_packages import write_package
 from tunesmith.jobs.job_kinds import Request
-from tunesmith.store.files import as_user_error
+from tunesmith.store.files import as_user_error, put_in_place
 from tunesmith.store.run_folder import RunFolder
 from tunesmith.system.progress import Report
 
@@ -21,7 +21,7 @@ def pack_runs(request: Request, report: Report) -> dict[str, Any]:
     try:
         with aside.open("wb") as stream:
             write_package(stream, [RunFolder(Path(path)) for path in request["runs"]], request["checkpoints"], report)
-        aside.rename(target)
+        put_in_place(aside, target)
     except OSError as error:
         raise as_user_error(error, target) from error
     finally:

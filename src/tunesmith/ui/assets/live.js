@@ -149,8 +149,11 @@ async function poll(state) {
   let wait = document.hidden ? 5000 : state.data.every_ms;
   try {
     state.Plotly ??= await loadPlotly(state.data.plotly);
+    window.tunesmithViewer ??= Math.random().toString(36).slice(2);
     const { address } = state.data, smoothing = state.root.querySelector(".smoothing").value;
-    const reply = await fetch(`${address}${address.includes("?") ? "&" : "?"}since=${state.rev}&smoothing=${smoothing}`);
+    const asked = `since=${state.rev}&smoothing=${smoothing}&viewer=${window.tunesmithViewer}`;
+    const reply = await fetch(`${address}${address.includes("?") ? "&" : "?"}${asked}`);
+    wait = Math.max(wait, Number(reply.headers.get("x-every-ms"))); // many look on
     const body = reply.status === 200 ? await reply.arrayBuffer() : null;
     if (turn !== state.turn || !state.alive) return;
     if (body) {
