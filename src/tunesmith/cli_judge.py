@@ -30,7 +30,7 @@ def judge(
     evaluation: Annotated[str, typer.Option(help="The id of an evaluation whose answers are judged, instead of --data.")] = "",
     endpoint: Annotated[str, typer.Option(help="Address of the judge in OpenAI's form, such as http://127.0.0.1:8080/v1.")] = "",
     model: Annotated[str, typer.Option(help="The judge's name at the endpoint.")] = "",
-    key_variable: Annotated[str, typer.Option(help="The name of the endpoint's key: an environment variable, or one of `tunesmith keys`.")] = "",
+    key_variable: Annotated[str, typer.Option(help="Name of the endpoint's key: an environment variable, or one of `tunesmith keys`")] = "",
     judge_variant: Annotated[str, typer.Option(help="A model of this computer judges, instead of an endpoint.")] = "",
     rubric: Annotated[bool, typer.Option("--rubric", help="Score each variant alone by criteria.")] = False,
     criterion: Annotated[list[str] | None, typer.Option(help="A criterion of the rubric; may be repeated.")] = None,
