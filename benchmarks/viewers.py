@@ -28,11 +28,11 @@ from tunesmith.store.files import LineTail
 from tunesmith.training.config import TrainConfig
 
 PAGES, POLLERS, SECONDS, TURNS = (
-    int(os.environ.get(name, default)) for name, default in (("PAGES", 50), ("POLLERS", 100), ("SECONDS", 20), ("TURNS", 10))
+    int(os.environ.get(name, default)) for name, default in (("PAGES", 50), ("POLLERS", 100), ("SECONDS", 20), ("TURNS", 5))
 )
 WARM_SECONDS, AT_ONCE, BESIDE = 3.0, 10, 20
 FIRST, LAST = -15, 19  # niceness
-STEPS_MEASURED, STEPS_BETWEEN_EVENTS = 80, 200
+STEPS_MEASURED, STEPS_BETWEEN_EVENTS = 150, 200
 
 
 async def open_tabs(port: int, run: str, count: int) -> list[Tab]:
