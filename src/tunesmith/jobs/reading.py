@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,11 @@ def ask_reader(
 def _converse(child: subprocess.Popen[bytes], request: bytes, file: str, progress: Progress | None) -> dict[str, Any]:
     assert child.stdin
     assert child.stdout
-    child.stdin.write(request)
-    child.stdin.close()
-    child.stdin = None  # communicate would flush it
+    stdin, child.stdin = child.stdin, None  # communicate would flush it
+    with suppress(BrokenPipeError):  # it died before it listened: its silence tells
+        stdin.write(request)
+    with suppress(BrokenPipeError):
+        stdin.close()
     for line in child.stdout:
         said = orjson.loads(line)
         if "result" in said:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -180,6 +182,14 @@ def test_a_reader_that_dies_is_named(services: Services, tmp_path: Path, monkeyp
     with pytest.raises(UserError) as caught:
         versions.inspect_file(file)
     assert caught.value.code in {"data_reader_died", "data_needs_too_much_memory"}
+
+
+def test_a_reader_that_dies_before_it_listens_is_named_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was asked of it met a closed pipe, and the caller an exception of the pipe's."""
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with pytest.raises(UserError) as caught:
+        reading.ask_reader("inspect", tmp_path / "x.json", settings={"more than a pipe holds": "x" * 1_000_000})
+    assert caught.value.code == "data_reader_died"
 
 
 def test_a_page_that_goes_on_ends_the_reader(services: Services, tmp_path: Path) -> None:
