@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from tunesmith.services.lineage import lineage_of, read_manifest, runs_of
 from tunesmith.services.models import find_model, list_models, made_models_folder, read_model
 from tunesmith.services.rights import needs, require_own
 from tunesmith.settings.fields import check_values
+from tunesmith.store.saved_folders import drop_whole
 from tunesmith.system.paths import as_file_name, resolve_under
 from tunesmith.system.secrets import hub_environment, hub_token
 
@@ -265,7 +265,4 @@ def delete(s: Services, made: Made) -> None:
     """Delete something that an export made. Raises UserError `server_read_only`, `owned_by_another`."""
     s.require_writable()
     require_own(s, made.owner)
-    aside = made.path.with_name(f".{made.path.name}.deleted")
-    shutil.rmtree(aside, ignore_errors=True)
-    made.path.rename(aside)  # at once; what it held goes afterwards
-    shutil.rmtree(aside, ignore_errors=True)
+    drop_whole(made.path)
