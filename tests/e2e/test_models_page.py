@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def test_a_model_is_found_downloaded_and_trained_with(
             expect(page.get_by_text(t("hub.done", name="lab--pip"))).to_be_visible(timeout=SOON)
             assert [wanted for _, wanted in hub.ranges] == ["bytes=1048576-"]
             button(page, "export.train").click()
-            expect(page.get_by_text("lab--pip").first).to_be_visible(timeout=SOON)
+            expect(page.get_by_label(t("training.yaml"))).to_have_value(re.compile("^model: lab--pip$", re.MULTILINE), timeout=SOON)
             assert (tab.console_errors, tab.foreign) == ([], [])
         finally:
             server.stop()
