@@ -7,6 +7,7 @@ import logging
 import re
 import resource
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -30,13 +31,19 @@ NEEDS_NO_SPACE = {"the_trash_is_emptied", "the_trash_is_purged", "runs_go_to_the
 
 @contextmanager
 def no_larger_than(limit_bytes: int) -> Iterator[None]:
-    """Files may only be so large: a longer write comes back short, the next one fails (EFBIG)."""
+    """Files may only be so large: a longer write comes back short, the next one fails (EFBIG).
+
+    Python does not notice that of its own compiled files: for this long neither we nor our children may write any.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "dont_write_bytecode", True)
+        patch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def leftovers(data_dir: Path) -> list[str]:

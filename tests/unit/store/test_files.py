@@ -29,10 +29,11 @@ def test_write_atomic_keeps_the_old_file_when_the_disk_is_full(tmp_path: Path) -
     write_json(target, {"good": True})
     code = """
 import resource, signal, sys, pathlib
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 from tunesmith.errors import UserError
 from tunesmith.store.files import write_atomic
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+sys.dont_write_bytecode = True
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
     write_atomic(pathlib.Path(sys.argv[1]), b"x" * 5000)
 except UserError as error:
