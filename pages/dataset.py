@@ -5,10 +5,11 @@ from __future__ import annotations
 import streamlit as st
 
 from tunesmith.services import datasets
+from tunesmith.services.context import Services
 from tunesmith.ui.bring_view import draw_bring
 from tunesmith.ui.dataset_view import choose_owner, draw_problems, draw_rows, draw_summary, whose
 from tunesmith.ui.dialogs import ask_delete
-from tunesmith.ui.downloads import zip_files
+from tunesmith.ui.downloads import draw_download, zip_files
 from tunesmith.ui.frame import go_to
 from tunesmith.ui.messages import guarded, toast
 from tunesmith.ui.quality_view import draw_quality
@@ -41,9 +42,9 @@ def draw_undo() -> None:
                 st.rerun()
 
 
-def zip_dataset(dataset_id: str) -> bytes:
+def zip_dataset(s: Services, dataset_id: str) -> bytes:
     """Return the data set's files as a zip file."""
-    folder = datasets.find_dataset(services(), dataset_id).path
+    folder = datasets.find_dataset(s, dataset_id).path
     return zip_files(dataset_id, [(path, path.name) for path in sorted(folder.glob("*.json*"))])
 
 
@@ -57,13 +58,7 @@ def draw_actions(summary: datasets.DatasetSummary) -> None:
         ):
             start_form_for(summary)
             go_to("training", view="new")
-        st.download_button(
-            t("common.download"),
-            lambda: zip_dataset(summary.id),
-            file_name=f"{summary.id}.zip",
-            icon=":material/download:",
-            mime="application/zip",
-        )
+        draw_download(t("common.download"), lambda s: zip_dataset(s, summary.id), f"{summary.id}.zip")
         if not summary.shipped and st.button(t("common.delete"), icon=":material/delete:", **lock_of(summary.owner)):
             ask_to_delete(summary.id, dataset_title(summary))
 

@@ -70,6 +70,12 @@ def test_only_the_ui_draws() -> None:
     assert not wrong
 
 
+def test_files_for_the_browser_are_offered_in_one_way() -> None:
+    """A button that draws the page again withdraws, meanwhile, the files of all others: a second press found nothing (ui/downloads.py)."""
+    wrong = [p.name for p in [*SOURCES, *PAGES] if p.name != "downloads.py" and ".download_button(" in p.read_text("utf-8")]
+    assert not wrong
+
+
 def test_every_file_says_what_it_does() -> None:
     silent = [p for p in [*SOURCES, *PAGES, ROOT / "app.py"] if p.stat().st_size and not ast.get_docstring(ast.parse(p.read_text("utf-8")))]
     assert not silent

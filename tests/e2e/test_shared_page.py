@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,15 +10,18 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.e2e.conftest import Watched
+from tests.e2e.test_controls import button
 from tests.shared_server import shared_server
 from tunesmith.access.people import VIEWER
 from tunesmith.i18n.catalog import t
+from tunesmith.store.experiments import ExperimentStore
 
 OpenTab = Callable[..., Watched]
 
 
 @pytest.mark.timeout(120)
-def test_a_viewer_enters_looks_and_leaves(tmp_path: Path, open_tab: OpenTab) -> None:
+def test_a_viewer_enters_looks_and_leaves(tmp_path: Path, open_tab: OpenTab, taught: Path) -> None:
+    run = ExperimentStore(shutil.copytree(taught, tmp_path / "data")).all()[0][0]
     with shared_server(tmp_path) as (server, file):
         tab = open_tab()
         page = tab.page
@@ -34,6 +38,12 @@ def test_a_viewer_enters_looks_and_leaves(tmp_path: Path, open_tab: OpenTab) -> 
         page.goto(server.address)
         expect(page.get_by_role("button", name=t("home.demo_button"))).to_be_disabled(timeout=30_000)
         tab.shoot("71-viewer-home")
+        page.goto(f"{server.address}/training?run={run.id}")
+        button(page, "report.button").click()
+        for label, head in (("report.html", b"<!doctype html>"), ("report.markdown", b"PK"), ("report.csv", b"step")):
+            with page.expect_download() as found:  # one right after the other: none withdraws another's file
+                button(page, label).click()
+            assert found.value.path().read_bytes()[: len(head)].lower() == head.lower(), label
         page.get_by_role("link", name=t("login.leave")).click()
         expect(page.get_by_label(t("login.code"))).to_be_visible()
         page.goto(f"{server.address}/experiments")

@@ -13,6 +13,7 @@ from tunesmith.services.arena_results import Duel, Standings
 from tunesmith.services.variants import find_variant
 from tunesmith.store.votes import ArenaRecord
 from tunesmith.system.paths import as_file_name
+from tunesmith.ui.downloads import draw_download
 from tunesmith.ui.figures import show_count
 from tunesmith.ui.frame import go_to
 from tunesmith.ui.messages import guarded, show_error, toast
@@ -178,14 +179,9 @@ def _draw_preferences(record: ArenaRecord, ballots: list[Ballot]) -> None:
         name = st.text_input(t("import.name"), record.name, help=t("import.name_help"), key=f"arena-data-name-{record.id}", width=320)
         if st.button(t("arena.make"), type="primary", icon=":material/add:", disabled=not found.rows or services().read_only):
             _make(record, name)
-        st.download_button(
-            t("arena.download_pairs"), lambda: arena_results.as_lines(found.rows), file_name=f"{file}-preferences.jsonl",
-            mime="application/jsonl", icon=":material/download:", disabled=not found.rows,
-        )  # fmt: skip
-        st.download_button(
-            t("arena.download_votes"), lambda: arena_results.votes_as_lines(ballots), file_name=f"{file}-votes.jsonl",
-            mime="application/jsonl", icon=":material/download:",
-        )  # fmt: skip
+        pairs = f"{file}-preferences.jsonl"
+        draw_download(t("arena.download_pairs"), lambda _: arena_results.as_lines(found.rows), pairs, disabled=not found.rows)
+        draw_download(t("arena.download_votes"), lambda _: arena_results.votes_as_lines(ballots), f"{file}-votes.jsonl")
     if made := st.session_state.get(f"arena_made-{record.id}"):
         with guarded():
             _draw_made(made)

@@ -14,6 +14,7 @@ from tunesmith.services import benchmarks, jobs
 from tunesmith.services.benchmarks import BenchmarkResult, Cell, Place
 from tunesmith.services.variants import VariantInfo, list_variants
 from tunesmith.settings.files import from_mapping
+from tunesmith.ui.downloads import draw_download
 from tunesmith.ui.forms import draw_fields
 from tunesmith.ui.job_view import draw_jobs
 from tunesmith.ui.messages import describe, show_error
@@ -92,14 +93,10 @@ def _draw_result(job: Job) -> None:
             st.warning(t("benchmark.truncated", name=names[key], count=count), icon=":material/content_cut:")
     _draw_samples(job, result, names)
     left, right = st.columns(2)
-    left.download_button(
-        t("benchmark.download"), benchmarks.report_json(job), f"benchmark-{job.id}.json", "application/json", icon=":material/download:",
-        key=f"results-{job.id}", on_click="ignore",
-    )  # fmt: skip
-    right.download_button(
-        t("benchmark.download_rows"), lambda: benchmarks.samples_file(job).read_bytes(), f"benchmark-{job.id}.jsonl",
-        icon=":material/download:", key=f"samples-{job.id}", on_click="ignore",
-    )  # fmt: skip
+    with left:
+        draw_download(t("benchmark.download"), benchmarks.report_json(job), f"benchmark-{job.id}.json")
+    with right:
+        draw_download(t("benchmark.download_rows"), lambda _: benchmarks.samples_file(job).read_bytes(), f"benchmark-{job.id}.jsonl")
 
 
 def _names(result: BenchmarkResult) -> dict[str, str]:

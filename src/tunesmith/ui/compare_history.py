@@ -9,6 +9,7 @@ from tunesmith.services import compare
 from tunesmith.store.comparisons import Comparison
 from tunesmith.ui.answers import View, draw_round
 from tunesmith.ui.compare_panel import CHOSEN, choose_again
+from tunesmith.ui.downloads import draw_download
 from tunesmith.ui.figures import show_count, show_time
 from tunesmith.ui.messages import show_error, toast
 from tunesmith.ui.session import lock_of, services, t
@@ -68,8 +69,8 @@ def draw_actions(comparison: Comparison) -> None:
         show(None)
         st.rerun()
     name = f"comparison-{comparison.id}"
-    st.download_button("JSONL", compare.as_jsonl(comparison, titles), f"{name}.jsonl", "application/jsonl", icon=":material/download:")
-    st.download_button("Markdown", compare.as_markdown(comparison, titles), f"{name}.md", "text/markdown", icon=":material/download:")
+    draw_download("JSONL", compare.as_jsonl(comparison, titles), f"{name}.jsonl")
+    draw_download("Markdown", compare.as_markdown(comparison, titles), f"{name}.md")
 
 
 def draw_history() -> None:

@@ -12,6 +12,7 @@ from tunesmith.data.text_diff import Piece, diff_texts
 from tunesmith.services import evaluation_results as results
 from tunesmith.services.evaluation_results import OUTCOMES, AskedRow
 from tunesmith.services.evaluations import Evaluation
+from tunesmith.ui.downloads import draw_download
 from tunesmith.ui.evaluation_form import metric_title, names_of
 from tunesmith.ui.figures import show_loss
 from tunesmith.ui.session import t
@@ -133,11 +134,5 @@ def _figures_of(evaluation: Evaluation, metric: str, by_variant: dict[str, float
 
 def _draw_downloads(evaluation: Evaluation) -> None:
     with st.container(horizontal=True):
-        st.download_button(
-            t("evaluation.jsonl"), lambda: results.as_jsonl(evaluation), file_name=f"{evaluation.id}.jsonl", icon=":material/download:",
-            mime="application/jsonl",
-        )  # fmt: skip
-        st.download_button(
-            t("evaluation.csv"), lambda: results.as_csv(evaluation), file_name=f"{evaluation.id}.csv", icon=":material/download:",
-            mime="text/csv",
-        )  # fmt: skip
+        draw_download(t("evaluation.jsonl"), lambda _: results.as_jsonl(evaluation), f"{evaluation.id}.jsonl")
+        draw_download(t("evaluation.csv"), lambda _: results.as_csv(evaluation), f"{evaluation.id}.csv")

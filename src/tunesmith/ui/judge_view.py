@@ -9,6 +9,7 @@ from tunesmith.errors import UserError
 from tunesmith.services import jobs, judging
 from tunesmith.services.judging import Judged
 from tunesmith.ui.dialogs import ask_delete, ask_name
+from tunesmith.ui.downloads import draw_download
 from tunesmith.ui.figures import show_count, show_time
 from tunesmith.ui.job_view import draw_running
 from tunesmith.ui.judge_form import draw_form
@@ -97,10 +98,8 @@ def _draw_actions(found: Judged) -> None:
         records = list(judging.export_records(found))
         if records:
             help_text = t("judge.files")
-            st.download_button(
-                "JSONL", as_jsonl(records), f"{found.id}.jsonl", "application/jsonl", icon=":material/download:", help=help_text
-            )
-            st.download_button("CSV", as_csv(records), f"{found.id}.csv", "text/csv", icon=":material/download:", help=help_text)
+            draw_download("JSONL", as_jsonl(records), f"{found.id}.jsonl", help=help_text)
+            draw_download("CSV", as_csv(records), f"{found.id}.csv", help=help_text)
         if st.button(t("common.rename"), key=f"rename-{found.id}", icon=":material/edit:", **lock_of(found.job.owner)):
             ask_name(t("judge.name"), found.name, lambda name: judging.rename(services(), found.id, name))
         if st.button(t("common.delete"), key=f"delete-{found.id}", icon=":material/delete:", **lock_of(found.job.owner)):

@@ -13,7 +13,7 @@ from tunesmith.services.exports import Made
 from tunesmith.settings.files import from_mapping
 from tunesmith.system.secrets import HUB
 from tunesmith.ui.dialogs import ask_delete
-from tunesmith.ui.downloads import zip_files
+from tunesmith.ui.downloads import draw_download, zip_files
 from tunesmith.ui.figures import show_bytes, show_number, show_time
 from tunesmith.ui.forms import draw_fields
 from tunesmith.ui.frame import go_to, open_run
@@ -46,9 +46,9 @@ def _draw_actions(made: Made) -> None:
         if made.format == "model":
             _draw_model_actions(made)
         if made.size_bytes <= LARGEST_DOWNLOAD_BYTES:
-            st.download_button(
-                t("export.download"), lambda: zip_files(made.name, [(path, path.name) for path in sorted(made.path.iterdir())]),
-                file_name=f"{made.name}.zip", mime="application/zip", key=f"download-{made.name}", icon=":material/download:",
+            draw_download(
+                t("export.download"), lambda _: zip_files(made.name, [(path, path.name) for path in sorted(made.path.iterdir())]),
+                f"{made.name}.zip", key=f"download-{made.name}",
             )  # fmt: skip
         for name, (formats, icon, ask) in ONWARD.items():
             if made.format in formats and st.button(t(f"export.to_{name}"), key=f"{name}-{made.name}", icon=f":material/{icon}:"):

@@ -13,6 +13,7 @@ from tunesmith.access.people import ADMIN, ROLES, Person
 from tunesmith.services import people, rights
 from tunesmith.services.people import Ways
 from tunesmith.ui.dialogs import ask_delete
+from tunesmith.ui.downloads import draw_download
 from tunesmith.ui.figures import show_time
 from tunesmith.ui.messages import guarded, toast
 from tunesmith.ui.session import door, services, t
@@ -132,9 +133,7 @@ def _draw_log() -> None:
     shown = [row for row in lines if wanted in " ".join(row).casefold()]
     headings = [t(f"people.{name}") for name in ("at", "name", "role", "action", "facts")]
     st.dataframe(pd.DataFrame(shown, columns=headings), hide_index=True, width="stretch", height="content" if len(shown) < 8 else 320)
-    st.download_button(
-        t("people.log_download"), lambda: rights.audit_file(services()), "audit.jsonl", "application/jsonl", icon=":material/download:"
-    )
+    draw_download(t("people.log_download"), rights.audit_file, "audit.jsonl")
 
 
 def _as_row(line: dict[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ import streamlit as st
 from tunesmith.jobs.job import Job
 from tunesmith.services import jobs, run_facts, run_packages
 from tunesmith.services.run_facts import LARGEST_DOWNLOAD_BYTES, RunFile
+from tunesmith.ui.downloads import draw_download
 from tunesmith.ui.figures import show_bytes
 from tunesmith.ui.job_view import draw_jobs
 from tunesmith.ui.messages import guarded
@@ -38,10 +39,8 @@ def _draw_download(run_id: str, file: RunFile) -> None:
     if file.size_bytes > LARGEST_DOWNLOAD_BYTES:
         st.info(t("run.file_large", file=str(file.path)), icon=":material/folder:")
         return
-    st.download_button(
-        t("run.file_download", name=file.name), file.path.read_bytes, file_name=f"{run_id}-{file.name.replace('/', '-')}",
-        icon=":material/download:", key=f"file-{run_id}-{file.name}",
-    )  # fmt: skip
+    saved = f"{run_id}-{file.name.replace('/', '-')}"
+    draw_download(t("run.file_download", name=file.name), lambda _: file.path.read_bytes(), saved, key=f"file-{run_id}-{file.name}")
 
 
 def draw_package(run_ids: list[str], key: str) -> None:
@@ -52,9 +51,9 @@ def draw_package(run_ids: list[str], key: str) -> None:
         name = f"{run_ids[0]}.zip" if len(run_ids) == 1 else f"runs-{len(run_ids)}.zip"
         words = t("package.download", size=show_bytes(size))
         if size <= run_packages.SMALL_BYTES:
-            st.download_button(
-                words, lambda: run_packages.pack_small(services(), run_ids, checkpoints), file_name=name, mime="application/zip",
-                icon=":material/package_2:", key=f"{key}-package", width="stretch",
+            draw_download(
+                words, lambda s: run_packages.pack_small(s, run_ids, checkpoints), name,
+                icon="package_2", key=f"{key}-package", width="stretch",
             )  # fmt: skip
         elif st.button(t("package.start", size=show_bytes(size)), icon=":material/package_2:", key=f"{key}-start", width="stretch"):
             run_packages.start_pack(services(), run_ids, checkpoints)

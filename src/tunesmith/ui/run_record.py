@@ -10,6 +10,7 @@ import streamlit as st
 from tunesmith.reports.event_words import event_words
 from tunesmith.reports.run_report import environment_rows, step_of, time_of
 from tunesmith.services import experiments, run_facts, runs
+from tunesmith.ui.downloads import draw_download
 from tunesmith.ui.experiment_card import draw_family
 from tunesmith.ui.figures import show_time
 from tunesmith.ui.messages import guarded
@@ -52,10 +53,8 @@ def _draw_log(run_id: str) -> None:
     search, download = st.columns([4, 1], vertical_alignment="bottom")
     wanted = search.text_input(t("run.log_search"), key=f"log-{run_id}", help=t("run.log_search_help", n=SHOWN_LINES))
     if path.is_file() and path.stat().st_size <= LARGEST_LOG_BYTES:
-        download.download_button(
-            t("common.download"), path.read_bytes, file_name=f"{run_id}.log", mime="text/plain", icon=":material/download:",
-            key=f"log-file-{run_id}",
-        )  # fmt: skip
+        with download:
+            draw_download(t("common.download"), lambda _: path.read_bytes(), f"{run_id}.log", key=f"log-file-{run_id}")
     found = [line for line in lines if wanted.casefold() in line.casefold()]
     st.code("\n".join(found) or t("run.no_line" if lines else "run.no_log"), language=None, height=320)
 
@@ -64,9 +63,7 @@ def _draw_settings(run_id: str) -> None:
     text = runs.config_yaml(services(), run_id)
     st.caption(t("run.settings_text"))
     st.code(text, language="yaml")
-    st.download_button(
-        t("common.download"), text, file_name=f"{run_id}.yaml", mime="application/yaml", icon=":material/download:", key=f"yaml-{run_id}"
-    )
+    draw_download(t("common.download"), text, f"{run_id}.yaml", key=f"yaml-{run_id}")
 
 
 def _draw_environment(run_id: str) -> None:

@@ -8,6 +8,7 @@ from tunesmith.errors import UserError
 from tunesmith.reports.files import report_page, report_zip
 from tunesmith.services import run_facts
 from tunesmith.services.run_metrics import metrics_csv
+from tunesmith.ui.downloads import draw_download
 from tunesmith.ui.frame import open_run
 from tunesmith.ui.messages import describe, guarded, show_error, toast
 from tunesmith.ui.run_files import draw_package
@@ -20,17 +21,17 @@ def draw_take_along(run_ids: list[str], ended: bool = True) -> None:
     name = run_ids[0] if len(run_ids) == 1 else f"runs-{len(run_ids)}"
     lang = language()
     with st.popover(t("report.button"), icon=":material/description:", help=t("report.button_help")):
-        st.download_button(
-            t("report.html"), lambda: report_page(services(), run_ids, lang), file_name=f"{name}-report.html", mime="text/html",
-            icon=":material/article:", key=f"html-{key}", width="stretch", help=t("report.html_help"),
+        draw_download(
+            t("report.html"), lambda s: report_page(s, run_ids, lang), f"{name}-report.html",
+            icon="article", key=f"html-{key}", width="stretch", help=t("report.html_help"),
         )  # fmt: skip
-        st.download_button(
-            t("report.markdown"), lambda: report_zip(services(), run_ids, lang), file_name=f"{name}-report.zip", mime="application/zip",
-            icon=":material/folder_zip:", key=f"markdown-{key}", width="stretch", help=t("report.markdown_help"),
+        draw_download(
+            t("report.markdown"), lambda s: report_zip(s, run_ids, lang), f"{name}-report.zip",
+            icon="folder_zip", key=f"markdown-{key}", width="stretch", help=t("report.markdown_help"),
         )  # fmt: skip
-        st.download_button(
-            t("report.csv"), lambda: metrics_csv(services(), run_ids), file_name=f"{name}-metrics.csv", mime="text/csv",
-            icon=":material/table:", key=f"csv-{key}", width="stretch", help=t("report.csv_help"),
+        draw_download(
+            t("report.csv"), lambda s: metrics_csv(s, run_ids), f"{name}-metrics.csv",
+            icon="table", key=f"csv-{key}", width="stretch", help=t("report.csv_help"),
         )  # fmt: skip
         if ended:
             st.divider()

@@ -9,8 +9,9 @@ import streamlit as st
 from tunesmith.errors import UserError
 from tunesmith.reports.run_figures import worded_figures
 from tunesmith.services import experiments, exports, runs, training
+from tunesmith.services.context import Services
 from tunesmith.services.runs import RunSnapshot
-from tunesmith.ui.downloads import zip_files
+from tunesmith.ui.downloads import draw_download, zip_files
 from tunesmith.ui.figures import show_count
 from tunesmith.ui.frame import go_to
 from tunesmith.ui.live import live_curves
@@ -101,10 +102,7 @@ def _draw_next_steps(state: RunSnapshot) -> None:
                     go_to("compare", run=state.id)
                 if st.button(t("evaluation.evaluate"), icon=":material/fact_check:", help=t("evaluation.evaluate_help")):
                     go_to("evaluate", view="score", variant=f"adapter:{state.id}")
-                st.download_button(
-                    t("run.export"), lambda: zip_adapter(state.id), file_name=f"{state.id}-adapter.zip", icon=":material/download:",
-                    mime="application/zip",
-                )  # fmt: skip
+                draw_download(t("run.export"), lambda s: zip_adapter(s, state.id), f"{state.id}-adapter.zip")
                 if st.button(t("adapters.export"), icon=":material/output:", help=t("run.export_help")):
                     go_to("export", source=f"adapter:{state.id}")
                 made = len(exports.list_made(services(), state.id))
@@ -141,8 +139,8 @@ def _draw_continue(state: RunSnapshot) -> None:
             go_to("training", run=run_id)
 
 
-def zip_adapter(run_id: str) -> bytes:
+def zip_adapter(s: Services, run_id: str) -> bytes:
     """Return the adapter's folder and the run's settings as a zip file."""
-    folder = services().store.folder(run_id)
+    folder = s.store.folder(run_id)
     files = [(path, path.name) for path in sorted(folder.adapter.iterdir())]
     return zip_files(f"{run_id}-adapter", [*files, (folder.config, "training_config.yaml")])

@@ -10,6 +10,7 @@ from tunesmith.data import samples
 from tunesmith.errors import UserError
 from tunesmith.services import dataset_versions as versions
 from tunesmith.ui.dataset_view import draw_conversation
+from tunesmith.ui.downloads import draw_download
 from tunesmith.ui.import_view import finish_import
 from tunesmith.ui.messages import show_error
 from tunesmith.ui.session import services, t
@@ -33,9 +34,9 @@ def draw_samples() -> None:
         draw_conversation(row)
     name = f"{kind}-{domain}"
     with st.container(horizontal=True):
-        st.download_button("JSONL", samples.as_jsonl(rows), f"{name}.jsonl", "application/jsonl", icon=":material/download:")
+        draw_download("JSONL", samples.as_jsonl(rows), f"{name}.jsonl")
         if samples.is_flat(kind):
-            st.download_button("CSV", samples.as_csv(rows), f"{name}.csv", "text/csv", icon=":material/download:")
+            draw_download("CSV", samples.as_csv(rows), f"{name}.csv")
         taken = st.button(t("samples.take"), icon=":material/add:", disabled=services().read_only)
     if taken:
         try:
