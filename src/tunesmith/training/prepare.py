@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,38 +22,15 @@ from tunesmith.system.device import blas_name, device_name
 from tunesmith.training.checkpoints import Checkpoints
 from tunesmith.training.config import TrainConfig
 from tunesmith.training.events import Recorder
-from tunesmith.training.forward import Forward, choose_forward, try_shared_prompts
-from tunesmith.training.health import Health
+from tunesmith.training.forward import choose_forward, try_shared_prompts
 from tunesmith.training.processes import Processes
-from tunesmith.training.progress import Progress
 from tunesmith.training.registry import METHODS
-from tunesmith.training.samples import Probe, choose_probes
+from tunesmith.training.samples import choose_probes
 from tunesmith.training.schedule import make_optimizer
-from tunesmith.training.task import Task
+from tunesmith.training.task import Run, Task
 
 GB = 1_000_000_000
 COMPARED = ("dpo", *POLICY)  # methods that look at what the base would say
-
-
-@dataclass
-class Run:
-    """Everything that the loop holds while it runs; `steps` is where it ends."""
-
-    config: TrainConfig
-    base: LoadedModel
-    task: Task
-    rules: BatchRules
-    steps: int
-    forward: Forward
-    optimizer: Any
-    reference: Reference
-    recorder: Recorder
-    checkpoints: Checkpoints
-    probes: list[Probe]
-    progress: Progress
-    processes: Processes
-    abandoned: Callable[[], bool] = lambda: False  # whether the run is asked to end; long steps look in between
-    health: Health = field(default_factory=Health)
 
 
 def prepare_run(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tunesmith.training.task import StepResult
+from tunesmith.training.results import StepResult
 
 
 @dataclass

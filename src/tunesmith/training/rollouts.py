@@ -15,10 +15,10 @@ from tunesmith.data.prompts import Prompt
 from tunesmith.inference.batch_generation import Drawing, Written, generate_groups
 from tunesmith.training.policy_config import PolicyParameters
 from tunesmith.training.policy_math import Floats, Places, group_advantages, has_no_spread, kept_of_group
-from tunesmith.training.prepare import Run
+from tunesmith.training.results import Measurement
 from tunesmith.training.rewards.scoring import RewardSet, Scores
 from tunesmith.training.rewards.spec import Completion, RewardSpec
-from tunesmith.training.task import Measurement
+from tunesmith.training.task import Run
 
 ROUNDS = 3  # how often prompts are asked in a step while groups without difference are put aside
 LONGEST_TEXT = 4000  # characters of a completion that are kept for the rollout browser

@@ -15,11 +15,12 @@ from tunesmith.errors import UserError
 from tunesmith.inference.batch_generation import Abandoned
 from tunesmith.training.config import TrainConfig
 from tunesmith.training.events import Recorder
-from tunesmith.training.prepare import Run, prepare_run
+from tunesmith.training.prepare import prepare_run
 from tunesmith.training.processes import Processes, join_processes
 from tunesmith.training.progress import Window
+from tunesmith.training.results import StepResult
 from tunesmith.training.schedule import learning_rate_at
-from tunesmith.training.task import StepResult
+from tunesmith.training.task import Run
 from tunesmith.training.validation import validate
 
 logger = logging.getLogger(__name__)

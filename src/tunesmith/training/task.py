@@ -1,36 +1,25 @@
-"""What a method adds to the loop: its rows, a step, a measurement. Knows no files but the data set's."""
+"""A run at work, and what a method adds to its loop: rows, a step, a measurement. Knows no order of things."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
-from tunesmith.data.batching import Shape
+from tunesmith.data.batching import BatchRules, Shape
 from tunesmith.data.formats import Row
 from tunesmith.data.templates import Encoded
-
-if TYPE_CHECKING:
-    from tunesmith.training.prepare import Run
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """What a step did: the loss summed over `loss_count` items, tokens seen, the gradient's norm before clipping, and more figures."""
-
-    loss_sum: float
-    loss_count: int
-    tokens: int
-    grad_norm: float
-    figures: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """What rows kept aside say: `score`, of which lower is better, and the figures to record."""
-
-    score: float
-    figures: Mapping[str, float]
+from tunesmith.models.loading import LoadedModel
+from tunesmith.models.reference import Reference
+from tunesmith.training.checkpoints import Checkpoints
+from tunesmith.training.config import TrainConfig
+from tunesmith.training.events import Recorder
+from tunesmith.training.forward import Forward
+from tunesmith.training.health import Health
+from tunesmith.training.processes import Processes
+from tunesmith.training.progress import Progress
+from tunesmith.training.results import Measurement, StepResult
+from tunesmith.training.samples import Probe
 
 
 class Task(Protocol):
@@ -56,3 +45,24 @@ class Task(Protocol):
 
     def close(self) -> None:
         """Give back what `begin` took."""
+
+
+@dataclass
+class Run:
+    """Everything that the loop holds while it runs; `steps` is where it ends."""
+
+    config: TrainConfig
+    base: LoadedModel
+    task: Task
+    rules: BatchRules
+    steps: int
+    forward: Forward
+    optimizer: Any
+    reference: Reference
+    recorder: Recorder
+    checkpoints: Checkpoints
+    probes: list[Probe]
+    progress: Progress
+    processes: Processes
+    abandoned: Callable[[], bool] = lambda: False  # whether the run is asked to end; long steps look in between
+    health: Health = field(default_factory=Health)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import mlx.core as mx
 import mlx.optimizers as optim
@@ -11,9 +11,7 @@ from mlx.utils import tree_map
 
 from tunesmith.errors import UserError
 from tunesmith.training.schedule import learning_rate_at
-
-if TYPE_CHECKING:
-    from tunesmith.training.prepare import Run
+from tunesmith.training.task import Run
 
 
 class GradientSum:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from tunesmith.inference.generation import generate_text
-from tunesmith.training.prepare import Run
+from tunesmith.training.task import Run
 
 logger = logging.getLogger(__name__)
 SAMPLE_TOKENS = 40

@@ -27,13 +27,13 @@ from tunesmith.training.batches import Batch
 from tunesmith.training.config import TrainConfig
 from tunesmith.training.method_checks import check_method
 from tunesmith.training.policy_math import Floats, Places, PolicyRules, TokenFacts, policy_loss, token_weights
-from tunesmith.training.prepare import Run
 from tunesmith.training.prompt_sharing import SharedBatch
 from tunesmith.training.registry import METHODS
+from tunesmith.training.results import Measurement, StepResult
 from tunesmith.training.rewards.scoring import RewardSet
 from tunesmith.training.rollout_batch import RolloutBatch, lay_out, score_tokens
 from tunesmith.training.rollouts import collect_rollouts, held_out_rewards, open_rewards
-from tunesmith.training.task import Measurement, StepResult
+from tunesmith.training.task import Run
 from tunesmith.training.update import GradientSum, move_weights
 
 MEASURE_KL_EVERY = 10  # steps, when nothing pulls towards the base: a pass of the base costs as much as a third of learning

@@ -20,9 +20,9 @@ from tunesmith.training.batches import Batch, make_batch
 from tunesmith.training.config import TrainConfig
 from tunesmith.training.method_checks import check_method
 from tunesmith.training.preference_math import DPO_LOSSES, Loss, PairSums, orpo_loss
-from tunesmith.training.prepare import Run
 from tunesmith.training.registry import METHODS
-from tunesmith.training.task import Measurement, StepResult
+from tunesmith.training.results import Measurement, StepResult
+from tunesmith.training.task import Run
 from tunesmith.training.update import GradientSum, move_weights
 
 

@@ -17,9 +17,9 @@ from tunesmith.training.batches import Batch, batches_of_step, fixed_batches
 from tunesmith.training.config import TrainConfig
 from tunesmith.training.forward import Forward
 from tunesmith.training.health import has_exploded
-from tunesmith.training.prepare import Run
 from tunesmith.training.registry import METHODS
-from tunesmith.training.task import Measurement, StepResult
+from tunesmith.training.results import Measurement, StepResult
+from tunesmith.training.task import Run
 from tunesmith.training.update import GradientSum, move_weights
 
 
