@@ -7,9 +7,9 @@ LAN ?=
 ENGINE ?= cpu
 BENCH ?= demo
 SIDE_BY_SIDE := tests/unit tests/contract tests/parity tests/fuzz tests/faults tests/ui tests/mlx tests/jobs
-ONE_BY_ONE := tests/e2e  # a server, a browser and a run take both cores themselves
+BROWSER := tests/e2e
 
-.PHONY: run test test-all check audit llama-engine bench demo-model clean
+.PHONY: run test test-all check types style audit llama-engine bench demo-model clean
 
 $(VENV)/.run: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Tunesmith needs Python 3.11 or newer; try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
@@ -25,20 +25,25 @@ run: $(VENV)/.run
 	$(BIN)/tunesmith serve $(if $(PORT),--port $(PORT)) $(if $(LAN),--lan)
 
 check: $(VENV)/.dev
+	@$(MAKE) --no-print-directory --jobs=2 types style
+
+types:
+	$(BIN)/mypy
+
+style:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Containerfile
 	$(BIN)/bandit -q -ll -r src app.py pages
 
 test: check llama-engine
 	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not slow" $(SIDE_BY_SIDE)
-	$(BIN)/pytest -m "not slow" $(ONE_BY_ONE)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not slow" $(BROWSER)
 
 test-all: check llama-engine
 	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(SIDE_BY_SIDE)
-	$(BIN)/pytest $(ONE_BY_ONE)
+	TUNESMITH_TESTS_KEEP_PICTURES=1 OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(BROWSER)  # pictures: tests/e2e/screenshots
 
 llama-engine:  # llama.cpp for the tests of GGUF files, which are skipped without it
 	@if command -v npm >/dev/null; then .ci/llama-engine; fi

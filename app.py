@@ -41,10 +41,9 @@ async def lifespan(app: st.App) -> AsyncIterator[None]:
     services.close()
 
 
-login = LoginPage(door())
 app = st.App(
     MAIN_SCRIPT,
-    routes=[*login.routes, *SignInPage(door(), login.attempts).routes, *ROUTES, *api.ROUTES],
+    routes=[*LoginPage(door()).routes, *SignInPage(door()).routes, *ROUTES, *api.ROUTES],
     middleware=[Middleware(SecurityHeaders, names=door().names), Middleware(Gate, door=door(), refuse=refuse), Middleware(OpenTabs)],
     lifespan=lifespan,
 )

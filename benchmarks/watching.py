@@ -75,11 +75,12 @@ class Curve:
 
 @dataclass
 class Tab:
-    """One browser tab on a run's page."""
+    """One browser tab on a run's page, or on another `page`."""
 
     port: int
     run: str
     name: str
+    page: str = "training"
     took: Times = field(default_factory=lambda: defaultdict(list))
     marks: dict[str, dict[str, Any]] = field(default_factory=dict)  # of each part that can be drawn anew ("" is the page): what it shows
     broken: int = 0
@@ -143,7 +144,7 @@ class Tab:
             asked = time.perf_counter()
             message = BackMsg()
             wanted = message.rerun_script
-            wanted.query_string, wanted.page_script_hash, wanted.page_name = f"run={self.run}&lang=en", self._page_hash, "training"
+            wanted.query_string, wanted.page_script_hash, wanted.page_name = f"run={self.run}&lang=en", self._page_hash, self.page
             wanted.fragment_id = part
             wanted.cached_message_hashes.extend(self._known)
             await self._socket.send(message.SerializeToString())

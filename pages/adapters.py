@@ -6,6 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from tunesmith.access.people import ADMIN
 from tunesmith.services import adapters, models
 from tunesmith.services.adapters import AdapterInfo
 from tunesmith.ui.adapter_table import draw_adapters
@@ -14,6 +15,7 @@ from tunesmith.ui.frame import go_to, link_to, open_run
 from tunesmith.ui.job_view import draw_jobs
 from tunesmith.ui.messages import describe, guarded, toast
 from tunesmith.ui.session import lock_of, services, t
+from tunesmith.ui.tag_choice import draw_tags
 
 
 def draw_undo() -> None:
@@ -38,7 +40,6 @@ def draw_actions(info: AdapterInfo) -> None:
     """Draw what can be done with the selected adapter."""
     if info.problem:
         st.error(describe(info.problem), icon=":material/error:")
-    locked = services().read_only
     with st.container(horizontal=True):
         if st.button(t("run.compare"), type="primary", icon=":material/compare:", disabled=info.problem is not None):
             go_to("compare", run=info.id)
@@ -52,27 +53,23 @@ def draw_actions(info: AdapterInfo) -> None:
             ask_name(t("adapters.rename_label"), info.name, lambda name: adapters.rename(services(), info, name))
         if st.button(t("common.delete"), icon=":material/delete:", **lock_of(info.owner)):
             ask_delete(t("adapters.trash_run" if info.run_id else "adapters.trash_ask", name=info.name), lambda: trash(info))
-    tags = st.multiselect(
-        t("adapters.tags"), sorted({tag for each in found for tag in each.tags}), default=info.tags,
-        accept_new_options=True, key=f"tags-{info.id}", help=t("adapters.tags_help"),
-        disabled=locked, placeholder=t("adapters.tags_placeholder"),
-    )  # fmt: skip
-    if tuple(tags) != info.tags:
-        adapters.set_tags(services(), info, tags)
-        st.rerun()
+    known = {tag for each in found for tag in each.tags}
+    draw_tags(t("adapters.tags"), info.id, info.tags, known, lambda add, remove: adapters.change_tags(services(), info, add, remove))
 
 
 def draw_import() -> None:
     """Draw what is needed to bring an adapter, and begin."""
     with st.expander(t("adapters.import"), icon=":material/upload:", expanded=not found):
         st.caption(t("adapters.import_text"))
-        file = st.file_uploader(t("adapters.file"), type=["zip"], help=t("adapters.file_help"))
+        locked = services().read_only
+        file = st.file_uploader(t("adapters.file"), type=["zip"], help=t("adapters.file_help"), disabled=locked)
         left, middle, right = st.columns(3)
-        path = left.text_input(t("adapters.path"), help=t("adapters.path_help"), disabled=file is not None)
+        can_type = file is None and services().person.may(ADMIN)
+        path = left.text_input(t("adapters.path"), help=t("adapters.path_help"), disabled=locked or not can_type)
         usable = [model.id for model in models.list_models(services()) if model.problem is None]
         model = middle.selectbox(t("adapters.model"), usable, help=t("adapters.model_help"))
         name = right.text_input(t("adapters.name"), value=Path(file.name).stem if file else Path(path.strip(" \"'")).name)
-        if st.button(t("adapters.import_now"), icon=":material/upload:", disabled=not (file or path.strip()) or services().read_only):
+        if st.button(t("adapters.import_now"), icon=":material/upload:", disabled=not (file or path.strip()) or locked):
             source = adapters.keep_upload(services(), file.getbuffer(), name) if file else path
             adapters.start_import(services(), source, name, str(model), uploaded=file is not None)
             st.rerun()

@@ -13,13 +13,14 @@ from tunesmith.ui.arena_standings import draw_standings
 from tunesmith.ui.frame import link_to
 from tunesmith.ui.messages import guarded
 from tunesmith.ui.session import services, t
+from tunesmith.ui.view_choice import choose_view
 
 VIEWS = ("vote", "standings", "new")
 
 
 def draw_view(name: str, found: list[ArenaRecord]) -> None:
-    """Draw a view; without an arena, the form for the first one."""
-    if name == "new" or not found:
+    """Draw a view of the page."""
+    if name == "new":
         if len(list_variants(services())) < arena.LEAST_VARIANTS:
             st.info(t("arena.empty"), icon=":material/info:")
             link_to("home", t("compare.to_home"))
@@ -36,14 +37,6 @@ draw_undo()
 arenas, broken = arena.list_arenas(services())
 if broken:
     st.warning(t("arena.unreadable", names=", ".join(broken)), icon=":material/broken_image:")
-view = st.query_params.get("view", "vote")
-if arenas:
-    picked = st.segmented_control(
-        t("arena.view"), VIEWS, default=view if view in VIEWS else "vote", format_func=lambda name: t(f"arena.view_{name}"),
-        label_visibility="collapsed", required=True,
-    )  # fmt: skip
-    if picked != view:
-        st.query_params["view"] = picked
-        st.rerun()
+view = choose_view("arena", VIEWS) if arenas else "new"
 with guarded():
     draw_view(view, arenas)

@@ -6,27 +6,18 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from tunesmith.errors import UserError
 from tunesmith.inference.sampling import Sampling
 from tunesmith.services import compare
 from tunesmith.services.compare import Asking
 from tunesmith.services.variants import VariantInfo, list_variants
 from tunesmith.ui.answers import draw_asking, draw_view
 from tunesmith.ui.compare_history import ASKING, draw_actions, draw_history, draw_present, present
-from tunesmith.ui.compare_panel import draw_options, draw_panel
+from tunesmith.ui.compare_panel import draw_how, draw_panel
 from tunesmith.ui.compare_sets import draw_keep, draw_sets
 from tunesmith.ui.frame import link_to
 from tunesmith.ui.messages import guarded
 from tunesmith.ui.session import services, t
-
-Options = tuple[str, Sampling]
-
-
-def wanted_keys(known: Sequence[VariantInfo]) -> list[str]:
-    """Return whom the address names (`variants` by keys, `run` an adapter by its id), else the newest adapter, else the first model."""
-    keys = [each.key for each in known]
-    named = [key for key in st.query_params.get("variants", "").split(",") if key]
-    named += [f"adapter:{run}" for run in [st.query_params.get("run")] if f"adapter:{run}" in keys]
-    return named or keys[:1]
 
 
 def draw_questions(panel: Sequence[VariantInfo], following: bool) -> tuple[str, bool, bool]:
@@ -51,8 +42,13 @@ def use_suggestion(key: str) -> None:
 def ask_now(asking: Asking) -> None:
     """Let the answers grow on the screen, then draw them as they are kept: also when a click ends them early."""
     st.session_state[ASKING] = asking
-    st.button(t("compare.stop"), icon=":material/stop_circle:")
-    draw_asking(asking)
+    stop = st.empty()
+    stop.button(t("compare.stop"), icon=":material/stop_circle:")
+    try:
+        draw_asking(asking)
+    except UserError:
+        stop.empty()
+        raise
     st.rerun()
 
 
@@ -65,16 +61,18 @@ if not any(each.kind == "adapter" for each in found):
 shown = present()
 panel: list[VariantInfo] = []
 with guarded():
-    panel = draw_panel(wanted_keys(found))
-question, begins, follows = draw_questions(panel, following=shown is not None)
+    panel = draw_panel([each.key for each in found[:1]])
+how: tuple[str, Sampling] | None = None
+with guarded():
+    how = draw_how()
+from_set = draw_sets(can_ask=bool(panel and how))
+question, begins, follows = draw_questions(panel if how else [], following=bool(shown and how))
 asking: Asking | None = None
 with guarded():
-    system, how = draw_options()
-    from_set = draw_sets(can_ask=bool(panel))
-    if follows and shown:
-        asking = compare.follow_up(services(), shown, question, system, how)
-    elif from_set or (begins and panel):
-        asking = compare.ask(services(), panel, from_set or [question], system, how)
+    if how and follows and shown:
+        asking = compare.follow_up(services(), shown, question, *how)
+    elif how and (from_set or (begins and panel)):
+        asking = compare.ask(services(), panel, from_set or [question], *how)
 view = draw_view()
 with guarded():
     if shown and (follows or not asking):

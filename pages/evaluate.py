@@ -9,15 +9,12 @@ from tunesmith.ui.evaluation_view import draw_scores
 from tunesmith.ui.judge_view import draw_judge
 from tunesmith.ui.messages import guarded
 from tunesmith.ui.session import t
+from tunesmith.ui.view_choice import choose_view
 
 VIEWS = {"score": draw_scores, "judge": draw_judge, "benchmark": draw_benchmarks}
 
 st.title(t("evaluate.title"))
 st.write(t("evaluate.intro"))
-asked = st.query_params.get("view", "score")
-view = st.segmented_control(
-    t("evaluate.view"), list(VIEWS), default=asked if asked in VIEWS else "score", format_func=lambda name: t(f"evaluate.view_{name}"),
-    label_visibility="collapsed", key=f"evaluate-view-{asked}",
-) or "score"  # fmt: skip
+view = choose_view("evaluate", VIEWS)
 with guarded():
     VIEWS[view]()

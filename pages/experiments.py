@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from tunesmith.services import experiment_search, experiments
+from tunesmith.services import experiment_search, experiments, queue
 from tunesmith.services.experiments import ExperimentRow
 from tunesmith.ui.experiment_actions import TRASHED, draw_actions, draw_problem, draw_undo
 from tunesmith.ui.experiment_card import draw_card
@@ -12,16 +12,22 @@ from tunesmith.ui.experiment_filters import ListView, clear, draw_view
 from tunesmith.ui.experiment_table import draw_table
 from tunesmith.ui.experiment_trash import draw_trash
 from tunesmith.ui.frame import link_to
+from tunesmith.ui.live_figures import watch_queue
 from tunesmith.ui.messages import guarded
 from tunesmith.ui.run_import_view import draw_run_import
 from tunesmith.ui.session import services, t
 
+SHOWN_UNREADABLE = 10
+
 
 def draw_unreadable(run_ids: list[str]) -> None:
     """Name the runs that cannot be read; each can be thrown away."""
-    st.warning(t("experiments.unreadable", names=", ".join(run_ids)), icon=":material/broken_image:")
+    shown, more = run_ids[:SHOWN_UNREADABLE], len(run_ids) - SHOWN_UNREADABLE
+    st.warning(t("experiments.unreadable", names=", ".join(shown)), icon=":material/broken_image:")
+    if more > 0:
+        st.caption(t("experiments.unreadable_more", n=more, folder=str(services().store.experiments)))
     with st.container(horizontal=True):
-        for run_id in run_ids:
+        for run_id in shown:
             if st.button(t("experiments.trash_one", name=run_id), key=f"trash-{run_id}", disabled=services().read_only):
                 experiments.trash(services(), run_id)
                 st.session_state[TRASHED] = [(run_id, run_id)]
@@ -56,6 +62,8 @@ draw_problem()
 everything = experiments.look(services())
 if everything.unreadable:
     draw_unreadable(everything.unreadable)
+if any(row.active for row in everything.rows):
+    watch_queue({"runs": queue.marks(services())["runs"]})
 if everything.rows:
     shown = draw_view(everything.rows)
     matching = experiment_search.find(everything.rows, shown.query)

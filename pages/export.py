@@ -15,8 +15,7 @@ from tunesmith.ui.ollama_view import draw_ollama
 from tunesmith.ui.run_titles import run_titles
 from tunesmith.ui.serving_view import draw_serving
 from tunesmith.ui.session import services, t
-
-VIEWS = ("make", "made", "serve", "ollama")
+from tunesmith.ui.view_choice import choose_view
 
 
 def source_titles(sources: list[Source]) -> dict[str, str]:
@@ -51,12 +50,10 @@ def draw_servers() -> None:
     draw_serving(source_titles(found), {source.key: source for source in found})
 
 
+VIEWS = {"make": draw_make, "made": draw_list, "serve": draw_servers, "ollama": draw_ollama}
+
 st.title(t("export.title"))
 st.write(t("export.intro"))
-asked = st.query_params.get("view", "make")
-view = st.segmented_control(
-    t("export.view"), VIEWS, default=asked if asked in VIEWS else "make", format_func=lambda name: t(f"export.view_{name}"),
-    label_visibility="collapsed", key=f"export-view-{asked}",
-) or "make"  # fmt: skip
+view = choose_view("export", VIEWS)
 with guarded():
-    {"make": draw_make, "made": draw_list, "serve": draw_servers, "ollama": draw_ollama}[view]()
+    VIEWS[view]()

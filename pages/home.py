@@ -36,7 +36,7 @@ def draw_active() -> None:
             st.caption(t("home.waiting", n=found.queued))
         if found.paused:
             st.caption(t("home.paused", n=found.paused))
-        if (found.queued or found.paused) and st.button(t("training.queue"), key="open_queue"):
+        if (found.queued or found.paused) and st.button(t("training.view_queue"), key="open_queue"):
             go_to("training", view="queue")
 
 

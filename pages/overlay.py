@@ -13,6 +13,7 @@ from tunesmith.ui.overlay_settings import draw_answers, draw_settings
 from tunesmith.ui.overlay_sweep import draw_sweep_results
 from tunesmith.ui.run_report import draw_take_along
 from tunesmith.ui.session import services, t
+from tunesmith.ui.view_choice import choose_view
 
 VIEWS = {"curves": draw_curves, "settings": draw_settings, "sweep": draw_sweep_results, "answers": draw_answers}
 
@@ -24,15 +25,10 @@ if not offered:
     link_to("home", t("compare.to_home"))
     st.stop()
 chosen = choose_runs(offered)
-asked = st.query_params.get("view", "curves")
 with st.container(horizontal=True, horizontal_alignment="distribute"):
-    view = st.segmented_control(
-        t("overlay.view"), list(VIEWS), default=asked if asked in VIEWS else "curves", format_func=lambda name: t(f"overlay.view_{name}"),
-        key="overlay_view", label_visibility="collapsed", required=True,
-    )  # fmt: skip
+    view = choose_view("overlay", VIEWS)
     if chosen:
         draw_take_along([run.id for run in chosen], ended=not any(run.active for run in chosen))
-st.query_params["view"] = view
 if chosen:
     with guarded():
         VIEWS[view](chosen)

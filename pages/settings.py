@@ -13,6 +13,7 @@ from tunesmith.ui.people_view import draw_people
 from tunesmith.ui.session import t
 from tunesmith.ui.settings_form import draw_settings_form
 from tunesmith.ui.storage_view import draw_storage
+from tunesmith.ui.view_choice import choose_view
 
 VIEWS = {
     "general": draw_settings_form,
@@ -25,10 +26,6 @@ VIEWS = {
 }
 
 st.title(t("settings.title"))
-asked = st.query_params.get("view", "general")
-view = st.segmented_control(
-    t("settings.view"), list(VIEWS), default=asked if asked in VIEWS else "general", format_func=lambda name: t(f"settings.view_{name}"),
-    label_visibility="collapsed", key=f"settings-view-{asked}",
-) or "general"  # fmt: skip
+view = choose_view("settings", VIEWS)
 with guarded():
     VIEWS[view]()

@@ -10,11 +10,12 @@ from tunesmith.ui.frame import open_run
 from tunesmith.ui.messages import toast
 from tunesmith.ui.queue_view import draw_queue
 from tunesmith.ui.run_preview import draw_preview
-from tunesmith.ui.run_titles import run_titles
+from tunesmith.ui.run_titles import MOST_OFFERED, newest_of, run_titles
 from tunesmith.ui.run_view import draw_run
 from tunesmith.ui.session import services, t
 from tunesmith.ui.sweep_form import draw_sweep
 from tunesmith.ui.training_form import draw_form
+from tunesmith.ui.view_choice import choose_view
 from tunesmith.ui.workbench_view import draw_workbench
 
 
@@ -43,31 +44,24 @@ def draw_runs() -> None:
     if not rows:
         st.info(t("training.no_run"), icon=":material/info:")
         return
-    names = run_titles(rows)
     asked = st.query_params.get("run")
+    names = run_titles(newest_of(rows, [asked] if asked else []))
     if asked is not None and asked not in names:
         draw_run(asked)  # says that there is none
         return
     chosen = st.selectbox(
-        t("training.pick_run"), list(names), index=list(names).index(asked) if asked else 0, format_func=lambda run_id: names[run_id]
-    )
+        t("training.pick_run"), list(names), index=list(names).index(asked) if asked else 0, format_func=lambda run_id: names[run_id],
+        help=t("training.pick_run_help", most=MOST_OFFERED),
+    )  # fmt: skip
     if chosen != asked:
         st.query_params["run"] = chosen
     draw_run(chosen)
 
 
+VIEWS = {"new": draw_new_run, "run": draw_runs, "queue": draw_queue}
+
 st.title(t("training.title"))
-VIEWS = {"new": t("training.new"), "run": t("training.current"), "queue": t("training.queue")}
-view = "run" if "run" in st.query_params and st.query_params.get("view") != "new" else st.query_params.get("view", "new")
-picked = st.segmented_control(
-    t("training.title"), VIEWS, default=view if view in VIEWS else "new", format_func=VIEWS.get, label_visibility="collapsed",
-)  # fmt: skip
-if picked and picked != view:
-    st.query_params.from_dict({"view": picked})
-    st.rerun()
-if view == "run":
-    draw_runs()
-elif view == "queue":
-    draw_queue()
-else:
-    draw_new_run()
+view = choose_view("training", VIEWS, default="run" if "run" in st.query_params else "new")
+if view != "run":
+    st.query_params.pop("run", None)
+VIEWS[view]()

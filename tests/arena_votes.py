@@ -22,7 +22,7 @@ def open_arena(s: Services, *names: str, at_once: int = 2, system: str = "") -> 
 
 def make_round(record: ArenaRecord, shown: Sequence[str] = (), texts: Sequence[str] = (), prompt: str = "Who?") -> Round:
     """Return a round of an arena before its vote."""
-    keys = tuple(shown) or arena.draw_shown(record)
+    keys = tuple(shown) or arena.draw_shown(record, list(record.variants))
     answers = tuple(Answer(text, 7, 0.5, 0.1, "stop") for text in (texts or [f"says {place}" for place in range(len(keys))]))
     return Round(secrets.token_hex(8), record.id, prompt, record.system, record.sampling, keys, answers)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from tests.loopback_hub import Repository
+import pytest
+
+from tests.loopback_hub import LoopbackHub, Repository, serve_hub
 from tunesmith.system.paths import DEMO_MODEL
 
 TOLD = {
@@ -18,3 +21,13 @@ def demo_repository(files: dict[str, bytes] | None = None, **facts: Any) -> Repo
     """Return the shipped model as a repository, with files added or replaced, and facts of its description."""
     own = {path.name: path.read_bytes() for path in DEMO_MODEL.iterdir()}
     return Repository(own | {"LICENSE": b"Do what you like.\n"} | (files or {}), facts=TOLD | facts)
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
+    """The hub of the environment, asked without a token; it has the shipped model as `team/tiny`."""
+    with serve_hub() as served:
+        monkeypatch.setenv("HF_ENDPOINT", served.address)
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        served.models["team/tiny"] = demo_repository()
+        yield served

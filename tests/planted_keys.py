@@ -114,6 +114,8 @@ class ProcessWatch:
             environment, command = process.environ(), " ".join(process.cmdline())
         except psutil.Error:
             return
+        if not command:  # it ended between the two looks
+            return
         if environment.get("TUNESMITH_DATA_DIR") != self._data_dir:
             if time.time() - process.create_time() > FRESH_SECONDS:  # before that it may not have become what it is started as
                 self._others.add(pid)

@@ -12,6 +12,7 @@ from tunesmith.services import context, dataset_versions, training
 from tunesmith.services.home import demo_config
 from tunesmith.system.paths import DEMO_DATA
 
+PATIENCE_SECONDS = 480  # 40 s on two free cores
 STEPS = {"facts": 160, "sums": 120, "facts in haste": 30}
 
 
@@ -36,6 +37,6 @@ def teach(sums: Path) -> None:
         data = {"sums": dataset_versions.import_file(services, sums, name="sums")}
         wanted = [replace(demo, name=name, iters=steps, data=data.get(name, demo.data)) for name, steps in STEPS.items()]
         ids = [training.submit(services, config) for config in wanted]
-        wait_for(lambda: all(services.store.get(run).status == "completed" for run in ids), 240)
+        wait_for(lambda: all(services.store.get(run).status == "completed" for run in ids), PATIENCE_SECONDS)
     finally:
         services.close()

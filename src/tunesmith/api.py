@@ -14,24 +14,26 @@ from typing import Any
 
 import orjson
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from tunesmith import __version__
 from tunesmith.access.people import TRAINER, VIEWER
 from tunesmith.errors import UserError
-from tunesmith.i18n.catalog import error_words
-from tunesmith.services import context, datasets, experiments, models, runs, training
+from tunesmith.i18n.catalog import accepted_language, error_record
+from tunesmith.services import context, datasets, experiments, model_uploads, models, runs, training
 from tunesmith.services.context import Services
 from tunesmith.store.experiments import ACTIVE
 from tunesmith.store.files import LineTail
 
-MOST_BODY_BYTES = 1_000_000
+MOST_BODY_BYTES, PIECE_BYTES = 1_000_000, 1 << 20
 LOOK_SECONDS = 0.5
+LONGEST_NUMBER = 10  # digits; Python refuses to read a very long one
 STATUS = {
     "run_unknown": 404, "model_unknown": 404, "dataset_unknown": 404, "role_needed": 403, "server_read_only": 503, "run_not_active": 409,
-    "run_not_resumable": 409, "request_body_too_large": 413,
+    "run_not_resumable": 409, "request_body_too_large": 413, "address_unknown": 404, "upload_too_large": 413,
+    "target_exists": 409, "disk_nearly_full": 507, "disk_full": 507,
 }  # fmt: skip
 Answer = Callable[[Services, Request, str], Any]
 
@@ -91,7 +93,7 @@ def list_runs(s: Services, request: Request, body: str) -> list[dict[str, Any]]:
 
 def _limit(request: Request) -> int:
     text = request.query_params.get("limit", "100")
-    if not (text.isascii() and text.isdigit()):
+    if not (text.isascii() and text.isdigit() and len(text) < LONGEST_NUMBER):
         raise UserError("setting_type", field="limit", value=text[:20], expected="int")
     return int(text)
 
@@ -172,9 +174,36 @@ async def _read_body(request: Request) -> str:
 
 def tell_error(request: Request, error: UserError) -> Response:
     """Return an error as code, facts and a sentence in the language that is asked for."""
-    lang = "ja" if request.headers.get("accept-language", "").lower().startswith("ja") else "en"
-    told = error.as_record() | {"message": error_words(error.code, error.facts, lang)}
-    return as_json({"error": told}, STATUS.get(error.code, 400))
+    lang = accepted_language(request.headers.get("accept-language", ""))
+    return as_json(error_record(error, lang), STATUS.get(error.code, 400))
+
+
+async def bring_model(request: Request) -> Response:
+    """Take in a model as `name`: a form with one zip file or the model's files. Answers with the job that looks at it."""
+    try:
+        s = services_of(request)
+        size = request.headers.get("content-length", "")
+        asked = request.query_params.get("name", ""), request.headers.get("content-type", ""), int(size[:20]) if size.isdecimal() else 0
+        with model_uploads.open_upload(s, *asked) as upload:
+            async for piece in _pieces(request):
+                await run_in_threadpool(upload.feed, piece)
+            job_id = await run_in_threadpool(model_uploads.start, s, upload)
+        return as_json({"job": job_id}, 202)
+    except UserError as error:
+        return tell_error(request, error)
+    except ClientDisconnect:
+        return Response(status_code=400)  # nobody reads it
+
+
+async def _pieces(request: Request) -> AsyncIterator[bytes]:
+    """Yield the body in pieces that are worth a thread's while."""
+    held = bytearray()
+    async for chunk in request.stream():
+        held += chunk
+        if len(held) >= PIECE_BYTES:
+            yield bytes(held)
+            held.clear()
+    yield bytes(held)
 
 
 async def stream_events(request: Request) -> Response:
@@ -213,6 +242,7 @@ def describe_api() -> dict[str, Any]:
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _describe(endpoint)
     events = Endpoint("GET", "/api/runs/{run_id}/events", "a run's events", show_run)
     paths[events.path] = {"get": _describe(events) | {"description": stream_events.__doc__}}
+    paths["/api/models"]["post"] = _describe_upload()
     return {
         "openapi": "3.1.0",
         "info": {"title": "Tunesmith", "version": __version__},
@@ -234,14 +264,31 @@ def _describe(endpoint: Endpoint) -> dict[str, Any]:
     return told
 
 
+def _describe_upload() -> dict[str, Any]:
+    files = {"type": "object", "properties": {"file": {"type": "array", "items": {"type": "string", "format": "binary"}}}}
+    return {
+        "summary": "bring a model", "description": bring_model.__doc__, "x-role": TRAINER,
+        "parameters": [{"name": "name", "in": "query", "required": True, "schema": {"type": "string"}}],
+        "requestBody": {"content": {"multipart/form-data": {"schema": files}}, "required": True},
+        "responses": {"202": {"description": "JSON"}, "4XX": {"description": "`error`: code, facts, message"}},
+    }  # fmt: skip
+
+
 async def show_description(request: Request) -> Response:
     """Answer with the API's description."""
     del request
     return as_json(describe_api())
 
 
+async def tell_unknown(request: Request) -> Response:
+    """Answer what asks for an address that there is not: else it would get a page."""
+    return tell_error(request, UserError("address_unknown", method=request.method, path=request.url.path[:200]))
+
+
 ROUTES = [
     *(_route(endpoint) for endpoint in ENDPOINTS),
+    Route("/api/models", bring_model, methods=["POST"]),
     Route("/api/runs/{run_id}/events", stream_events),
     Route("/api/openapi.json", show_description),
+    Route("/api/{rest:path}", tell_unknown, methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
 ]

@@ -48,7 +48,8 @@ app.command(name="judge")(cli_judge.judge)
 app.command(name="fuse")(cli_models.fuse)
 app.command(name="quantize")(cli_models.quantize)
 app.command(name="serve-model")(cli_models.serve_model)
-app.command(name="list-data")(cli_data.list_data)
+app.command(name="list-data", hidden=True)(cli_data.list_data)  # older names of `data list` and `models list`
+app.command(name="list-models", hidden=True)(cli_models.list_base_models)
 POLL_SECONDS = 0.25
 
 
@@ -154,17 +155,6 @@ def _follow(services: Services, run_id: str, quiet: bool) -> runs.RunSnapshot:
         if not state.active:
             return state
         time.sleep(POLL_SECONDS)
-
-
-@app.command(name="list-models")
-def list_models(json: Json = False) -> None:
-    """List the base models: the shipped one and those in the settings' folders."""
-    with open_services() as services:
-        found = models.list_models(services)
-    records = [{"id": m.id, "path": str(m.path), "parameters": m.parameters, "problem": m.problem and m.problem.code} for m in found]
-    problems = [error_words(m.problem.code, m.problem.facts, "en") if m.problem else "" for m in found]
-    lines = [f"{m.id:<32} {m.parameters / 1e6:>10.1f} M  {problem}" for m, problem in zip(found, problems, strict=True)]
-    report(records, json, "\n".join(line.rstrip() for line in lines))
 
 
 Run = Annotated[str, typer.Argument(help="The run's id.")]

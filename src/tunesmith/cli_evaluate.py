@@ -3,46 +3,48 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from tunesmith.cli_output import Json, as_id, follow_job, open_services, report
+from tunesmith.cli_output import Json, as_id, finish_kept, open_services, report
 from tunesmith.errors import UserError
 from tunesmith.evaluation.config import EvaluationConfig
 from tunesmith.evaluation.gate import GateRule, GateVerdict
+from tunesmith.evaluation.perplexity import LIKELIHOOD, PERPLEXITY
 from tunesmith.i18n.catalog import t
 from tunesmith.inference.sampling import Sampling
 from tunesmith.services import evaluation_results as results
-from tunesmith.services import evaluations, jobs
+from tunesmith.services import evaluation_rows, evaluations, shelved
 from tunesmith.services.context import Services
 from tunesmith.services.evaluation_results import Best
 from tunesmith.services.evaluations import Evaluation
-from tunesmith.services.variants import find_variant
+from tunesmith.services.variants import find_variant, plain_names
 from tunesmith.settings.files import from_mapping, read_yaml
 from tunesmith.store.files import write_atomic
 from tunesmith.system.paths import typed_path
 
 PLAIN, DRAWN = EvaluationConfig(), Sampling()
-WRITERS = {".jsonl": results.as_jsonl, ".csv": results.as_csv}
-Variants = Annotated[list[str], typer.Option("--variant", help="A model's or an adapter's id, checkpoint:RUN/STEP; with @STRENGTH.")]
+WRITERS = {".jsonl": evaluation_rows.as_jsonl, ".csv": evaluation_rows.as_csv}
+Variants = Annotated[list[str] | None, typer.Option("--variant", help="A model's or an adapter's id, checkpoint:RUN/STEP; with @STRENGTH.")]
 Data = Annotated[str, typer.Option(help="A data set's id, or a file or folder of rows.")]
 Split = Annotated[str, typer.Option(help="train, valid or test; by default the held-out rows.")]
 Limit = Annotated[int, typer.Option(help="The first rows are asked; 0: all.")]
 System = Annotated[str, typer.Option(help="A system prompt for questions that have none.")]
 Temperature = Annotated[float, typer.Option(help="0: always the likeliest token.")]
 MaxTokens = Annotated[int, typer.Option(help="Longest answer, in tokens.")]
+Resume = Annotated[str, typer.Option(help="The id of one that was cancelled or killed and goes on; what was asked for is not asked again.")]
 Settings = Annotated[
     Path | None, typer.Option(help="YAML file with `sampling:` (all of its settings) and `metrics:` (a metric's settings by its name).")
 ]
 
 
 def predict(
-    variant: Variants,
-    data: Data,
     out: Annotated[Path, typer.Option(help="The file to write, .jsonl or .csv.")],
+    variant: Variants = None,
+    data: Data = "",
     split: Split = "",
     limit: Limit = 0,
     system: System = "",
@@ -50,6 +52,7 @@ def predict(
     max_tokens: MaxTokens = DRAWN.max_tokens,
     seed: int = DRAWN.seed,
     settings: Settings = None,
+    resume: Resume = "",
     json: Json = False,
 ) -> None:
     """Write variants' answers to the rows of a data set into a file."""
@@ -63,7 +66,8 @@ def predict(
     )  # fmt: skip
     sampling = _sampling(settings, temperature=temperature, max_tokens=max_tokens, seed=seed)
     with open_services() as services:
-        found = _finish(services, variant, config, sampling, {}, "", json)
+        started = resume or evaluations.start(services, variant or (), config, sampling, {})
+        found = _finish(services, started, bool(resume), json, f"tunesmith predict --out {out}")
         write_atomic(target, WRITERS[out.suffix](found))
         answers = {key: dataclasses.asdict(each) for key, each in results.answer_figures(found).items()}
     record = {"id": found.id, "file": str(target), "rows": found.job.result["rows"], "answers": answers}
@@ -71,9 +75,11 @@ def predict(
 
 
 def evaluate(
-    variant: Variants,
-    data: Data,
-    metric: Annotated[list[str], typer.Option(help="exact_match, numeric, rouge_l …, or file.py:function of the rewards folder.")],
+    variant: Variants = None,
+    data: Data = "",
+    metric: Annotated[
+        list[str] | None, typer.Option(help="exact_match, numeric, rouge_l …, loss, perplexity, or file.py:function of the rewards folder.")
+    ] = None,
     split: Split = "",
     limit: Limit = PLAIN.limit,
     baseline: Annotated[str, typer.Option(help="The variant to compare with; by default the first without an adapter.")] = "",
@@ -86,12 +92,15 @@ def evaluate(
     max_tokens: MaxTokens = DRAWN.max_tokens,
     seed: int = DRAWN.seed,
     settings: Settings = None,
+    resume: Resume = "",
     json: Json = False,
 ) -> None:
-    """Ask variants the rows of a data set and score them: means with intervals, differences, a gate."""
+    """Ask variants the rows of a data set and score them: figures with intervals, differences, a gate."""
     rule = parse_gate(gate) if gate else None
     options = _section(settings, "metrics")
-    metrics = {each: dict(options.get(each) or {}) for each in dict.fromkeys([*metric, *([rule.metric] if rule else [])])}
+    wished = dict.fromkeys([*(metric or ()), *([rule.metric] if rule else [])])
+    metrics = {each: dict(options.get(each) or {}) for each in wished if each not in LIKELIHOOD}
+    likelihood = likelihood or any(each in LIKELIHOOD for each in wished)
     config = from_mapping(
         EvaluationConfig, {"data": as_id(data), "split": split, "limit": limit, "system": system, "likelihood": likelihood}
     )  # fmt: skip
@@ -99,14 +108,14 @@ def evaluate(
     with open_services() as services:
         base = find_variant(services, baseline).key if baseline else ""
         wanted = find_variant(services, candidate).key if candidate else ""
-        found = _finish(services, variant, config, sampling, metrics, name, json, base)
+        started = resume or evaluations.start(services, variant or (), config, sampling, metrics, name, base)
+        found = _finish(services, started, bool(resume), json, "tunesmith evaluate")
         record = results.summary(found)
         asked = _ask_gate(services, found, rule, wanted) if rule else None
     lines = _lines(record)
     if asked:
         verdict, best, chosen = asked
-        words = t(f"evaluation.verdict_{verdict.verdict}", "en", candidate=found.variants[chosen]["name"], best=best.record["name"])
-        lines.append(words if not verdict.reason else f"{words} {_reason(verdict)}")
+        lines += _verdict_lines(found, verdict, best, chosen)
         record["gate"] = {"candidate": chosen, "best": dataclasses.asdict(best), **dataclasses.asdict(verdict)}
     report(record, json, "\n".join(lines))
     raise SystemExit(0 if asked is None or asked[0].verdict == "better" else 1)
@@ -142,22 +151,11 @@ def _sampling(settings: Path | None, **drawn: Any) -> Sampling:
     return from_mapping(Sampling, drawn | dict(_section(settings, "sampling")))
 
 
-def _finish(
-    services: Services, keys: Sequence[str], config: EvaluationConfig, sampling: Sampling, metrics: evaluations.Metrics, name: str,
-    quiet: bool, baseline: str = "",
-) -> Evaluation:  # fmt: skip
-    """Start an evaluation and wait for its end; an interrupt cancels it, what it has is kept."""
-    evaluation_id = evaluations.start(services, keys, config, sampling, metrics, name, baseline)
-    try:
-        job = follow_job(services, evaluation_id, quiet, jobs.EVALUATIONS)
-    except KeyboardInterrupt:
-        jobs.cancel(services, evaluation_id, jobs.EVALUATIONS)
-        raise SystemExit(130) from None
-    if job.error:
-        raise job.error
-    if job.status != "completed":
-        raise UserError("job_failed", kind=job.status, reason=job.id)
-    return evaluations.find(services, evaluation_id)
+def _finish(services: Services, evaluation_id: str, goes_on: bool, quiet: bool, command: str) -> Evaluation:
+    """Wait for an evaluation's end; one that ended early goes on first."""
+    if goes_on:
+        shelved.resume(services, evaluations.find(services, evaluation_id).id)
+    return evaluations.find(services, finish_kept(services, evaluation_id, quiet, command).id)
 
 
 def _ask_gate(services: Services, found: Evaluation, rule: GateRule, candidate: str) -> tuple[GateVerdict, Best, str]:
@@ -168,22 +166,30 @@ def _ask_gate(services: Services, found: Evaluation, rule: GateRule, candidate: 
     return verdict, best, chosen
 
 
-def _reason(verdict: GateVerdict) -> str:
-    return t(f"evaluation.reason_{verdict.reason}", "en", needed=verdict.differing_needed)
+def _verdict_lines(found: Evaluation, verdict: GateVerdict, best: Best, candidate: str) -> list[str]:
+    """Return the verdict as a sentence, and the figures behind it."""
+    compared, other = verdict.comparison, next(iter(plain_names([best.record]).values()))
+    if best.earlier:
+        other = t("evaluation.of_earlier", "en", name=other, evaluation=best.evaluation_name)
+    names = plain_names(found.variants.values())
+    words = t(f"evaluation.verdict_{verdict.verdict}", "en", candidate=names[candidate], best=other)
+    if verdict.reason:
+        words = f"{words} {t(f'evaluation.reason_{verdict.reason}', 'en', needed=verdict.differing_needed)}"
+    figures = t(
+        "evaluation.verdict_figures", "en", difference=_span(compared.difference, dataclasses.asdict(compared), verdict.rule.metric, "+"),
+        confidence=f"{verdict.rule.confidence:.0%}", won=compared.wins, lost=compared.losses, tied=compared.ties,
+    )  # fmt: skip
+    return [words, figures]
 
 
 def _lines(record: Mapping[str, Any]) -> list[str]:
     """Return a line for each variant and metric, then what was trained on."""
     lines = [f"{record['name']}: {record['rows']} rows ({record['data']}, {record['split']})"]
-    names = [variant["name"] for variant in record["variants"]]
     for variant in record["variants"]:
-        name = variant["name"] if names.count(variant["name"]) == 1 else variant["variant"]
         for metric, figure in variant["metrics"].items():
             change = record["differences"][metric].get(variant["variant"])
-            told = f"  {_span(change['difference'], change, '+.3f')}" if change else ""
-            lines.append(f"{name:<28} {metric:<16} {_span(figure['mean'], figure, '.3f')}{told}")
-        if "perplexity" in variant:
-            lines.append(f"{name:<28} {'perplexity':<16} {variant['perplexity']:.4g}")
+            told = f"  {_span(change['difference'], change, metric, '+')}" if change else ""
+            lines.append(f"{variant['name']:<28} {metric:<16} {_span(figure['mean'], figure, metric)}{told}")
     for found in record["contamination"]:
         if found.get("exact") or found.get("near"):
             told = ", ".join(each["name"] for each in record["variants"] if each["variant"] in found["variants"])
@@ -192,8 +198,9 @@ def _lines(record: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _span(middle: float | None, bounds: Mapping[str, Any], shape: str) -> str:
+def _span(middle: float | None, bounds: Mapping[str, Any], metric: str, sign: str = "") -> str:
     if middle is None:
         return "–"
+    shape = f"{sign}.4g" if metric == PERPLEXITY else f"{sign}.3f"
     interval = "" if bounds["low"] is None else f" [{bounds['low']:{shape}}, {bounds['high']:{shape}}]"
     return f"{middle:{shape}}{interval}"

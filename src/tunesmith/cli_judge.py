@@ -8,13 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from tunesmith.cli_output import Json, as_id, follow_job, open_services, report
+from tunesmith.cli_output import Json, as_id, finish_kept, open_services, report
 from tunesmith.errors import UserError
 from tunesmith.evaluation.judging import Judgement, JudgeRules
 from tunesmith.i18n.catalog import t
 from tunesmith.services import judging
-from tunesmith.services.context import Services
-from tunesmith.services.jobs import EVALUATIONS, cancel
 from tunesmith.services.judging import Judge, Judged
 from tunesmith.services.variants import find_variant
 from tunesmith.settings.files import from_mapping, read_yaml
@@ -46,7 +44,7 @@ def judge(
     with open_services() as services:
         if resume:
             judging.resume(services, resume)
-            found = _follow(services, resume, json)
+            started = resume
         else:
             values: dict[str, Any] = {"language": language, "rows": limit} | _read_settings(settings)
             values |= {"mode": "rubric"} if rubric else {}
@@ -57,7 +55,7 @@ def judge(
                 services, keys, from_mapping(JudgeRules, values), who, data=as_id(data), split=split, evaluation=evaluation,
                 template=_read_prompt(prompt_file), name=name,
             )  # fmt: skip
-            found = _follow(services, started, json)
+        found = judging.find(services, finish_kept(services, started, json, "tunesmith judge").id)
         said = judging.read_judgement(found)
     report(_as_record(found, said), json, "\n".join(_lines(found, said)))
 
@@ -72,20 +70,6 @@ def _read_prompt(path: Path | None) -> str:
     if path and not path.is_file():
         raise UserError("file_missing", file=str(path))
     return path.read_text(encoding="utf-8") if path else ""
-
-
-def _follow(services: Services, judgement_id: str, quiet: bool) -> Judged:
-    """Wait for the end; an interrupt cancels, what was said stays and `--resume` goes on."""
-    try:
-        job = follow_job(services, judgement_id, quiet, EVALUATIONS)
-    except KeyboardInterrupt:
-        cancel(services, judgement_id, EVALUATIONS)
-        raise SystemExit(130) from None
-    if job.error:
-        raise job.error
-    if job.status != "completed":
-        raise UserError("job_failed", kind=job.status, reason=job.id)
-    return judging.find(services, judgement_id)
 
 
 def _as_record(found: Judged, said: Judgement) -> dict[str, Any]:

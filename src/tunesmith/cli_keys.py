@@ -26,13 +26,29 @@ def list_keys(json: Json = False) -> None:
 
 
 @app.command(name="set")
-def set_key(name: Name, json: Json = False) -> None:
+def set_key(
+    name: Name,
+    host: Annotated[list[str] | None, typer.Option(help="A host that it may be sent to; several times for several.")] = None,
+    json: Json = False,
+) -> None:
     """Set a key or replace it: type it when asked, or send it by the standard input."""
     check_key_name(name)
     value = read_secret(t("cli.key", "en"))
     with open_services() as services:
-        key = keys.set_key(services, name, value)
+        key = keys.set_key(services, name, value, host)
     report(dataclasses.asdict(key), json, t("cli.key_kept", "en", name=name, place=_places(key)))
+
+
+@app.command(name="hosts")
+def set_hosts(
+    name: Name,
+    hosts: Annotated[list[str] | None, typer.Argument(help="api.example.com, 127.0.0.1:8080, or .example.com for all below it.")] = None,
+    json: Json = False,
+) -> None:
+    """Choose the hosts that a key may be sent to; without any, the first at which an admin uses it."""
+    with open_services() as services:
+        key = keys.set_hosts(services, name, hosts or [])
+    report(dataclasses.asdict(key), json, _line(key))
 
 
 @app.command(name="remove")

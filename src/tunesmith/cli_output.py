@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import orjson
 import typer
 
+from tunesmith.errors import UserError
 from tunesmith.i18n.catalog import t
 from tunesmith.jobs.job import Job
 from tunesmith.services import context, jobs
@@ -49,6 +50,23 @@ def follow_job(services: Services, job_id: str, quiet: bool, shelf: str = jobs.J
             told = line
             sys.stderr.write(f"{line}\n")
         time.sleep(POLL_SECONDS)
+    return job
+
+
+def finish_kept(services: Services, job_id: str, quiet: bool, command: str) -> Job:
+    """Wait for a job of the evaluations' shelf and return it completed; an interrupt cancels it. Raises the job's UserError, `job_failed`.
+
+    When it has not completed, the error stream says how it goes on.
+    """
+    try:
+        job = follow_job(services, job_id, quiet, jobs.EVALUATIONS)
+    except KeyboardInterrupt:
+        jobs.cancel(services, job_id, jobs.EVALUATIONS)
+        sys.stderr.write(f"{t('cli.goes_on', 'en', command=command, job=job_id)}\n")
+        raise SystemExit(130) from None
+    if job.status != "completed":
+        sys.stderr.write(f"{t('cli.goes_on', 'en', command=command, job=job_id)}\n")
+        raise job.error or UserError("job_failed", kind=job.status, reason=job.id)
     return job
 
 

@@ -14,11 +14,13 @@ from tunesmith.i18n.catalog import error_words, t
 from tunesmith.reports.files import report_page, report_zip
 from tunesmith.services import experiments, overlays, run_imports, run_packages, run_settings
 from tunesmith.services.context import Services
+from tunesmith.services.experiments import ExperimentRow
 from tunesmith.services.run_metrics import metrics_csv
 from tunesmith.store.files import write_atomic
 from tunesmith.system.paths import typed_path
 
 app = typer.Typer(help="Experiments: list them, compare them, carry them out and in.")
+LONGEST_HEADING = 40  # characters; the ids below tell runs apart
 Runs = Annotated[list[str], typer.Argument(help="The runs' ids.")]
 
 
@@ -29,9 +31,17 @@ def list_runs(context: typer.Context, json: Json = False) -> None:
         return
     with open_services() as services:
         rows = experiments.table(services)
-    records = [{k: v for k, v in dataclasses.asdict(row).items() if k not in {"sparkline", "error"}} for row in rows]
-    lines = [f"{r.id}  {r.status:<12} {r.name}  {r.final_loss if r.final_loss is None else round(r.final_loss, 4)}" for r in rows]
+    records = [
+        {k: v for k, v in dataclasses.asdict(row).items() if k != "sparkline"} | {"error": row.error.as_record() if row.error else None}
+        for row in rows
+    ]
+    lines = [f"{row.id}  {row.status:<12} {_outcome(row):<14} {row.name}" for row in rows]
     report(records, json, "\n".join(lines) or t("cli.no_runs", "en"))
+
+
+def _outcome(row: ExperimentRow) -> str:
+    """Return the figure by which a list judges a run: its reward, or else its loss."""
+    return f"reward {show_figure(row.reward)}" if row.reward is not None else f"loss {show_figure(row.final_loss)}"
 
 
 @app.command(name="diff")
@@ -55,7 +65,7 @@ def diff_runs(
 
 
 def _as_text(runs: list[str], names: list[str], lines: list[run_settings.SettingLine], figures: list[overlays.FigureLine]) -> str:
-    table = [["", *names], ["id", *runs]]
+    table = [["", *(_short(name) for name in names)], ["id", *runs]]
     table += [
         [f"{line.section}.{line.name}" if line.section != "settings" else line.name, *map(run_settings.show_value, line.values)]
         for line in lines
@@ -65,6 +75,10 @@ def _as_text(runs: list[str], names: list[str], lines: list[run_settings.Setting
     table += [[f"{line.metric} {line.statistic}", *(show_figure(value) for value in line.values)] for line in figures]
     widths = [max(len(row[n]) for row in table) for n in range(len(runs) + 1)]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_HEADING else f"{name[: LONGEST_HEADING - 1]}…"
 
 
 def show_figure(value: float | None) -> str:

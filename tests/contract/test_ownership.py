@@ -30,28 +30,28 @@ from tunesmith.services import (
     compare,
     dataset_versions,
     datasets,
-    evaluations,
     experiments,
     exports,
     jobs,
-    judging,
     model_library,
     models,
     prompt_sets,
     serving,
+    shelved,
     storage,
     synthesis,
 )
 from tunesmith.services.context import Services
 from tunesmith.services.variants import VariantInfo
 from tunesmith.store.adapters import RECORD
-from tunesmith.store.comparisons import Comparison, ComparisonStore, new_id
+from tunesmith.store.comparisons import Comparison, ComparisonStore
+from tunesmith.store.ids import new_id
 from tunesmith.system.paths import DEMO_MODEL
 
 Act = Callable[[Services], object]
 WORDS = re.compile(r"delete|trash|restore|rename|forget|remove|drop|empty|clear|purge|discard")
 NOT_OWNED = {
-    ("dataset_versions", "drop_upload"): "an upload that was not imported yet",
+    ("uploads", "drop"): "an upload that was not imported yet",
     ("ollama", "remove"): "models of Ollama, which knows no owners",
 }
 
@@ -183,10 +183,8 @@ CASES: dict[str, Callable[[Services], Act]] = {
     "dataset_versions.clean": simple(dataset_of, lambda s, i: dataset_versions.clean(s, i, ["exact_duplicate"], [])),
     "dataset_versions.split": simple(dataset_of, lambda s, i: dataset_versions.split(s, i, {"valid": 0.2})),
     "dataset_versions.go_to_version": simple(dataset_of, lambda s, i: dataset_versions.go_to_version(s, i, 1)),
-    "evaluations.rename": of_shelf("evaluations", lambda s, i: evaluations.rename(s, i, "new"), **EVALUATION),
-    "evaluations.delete": of_shelf("evaluations", evaluations.delete, **EVALUATION),
-    "judging.rename": of_shelf("evaluations", lambda s, i: judging.rename(s, i, "new"), kind="judge", name="mine", rules={}),
-    "judging.delete": of_shelf("evaluations", judging.delete, kind="judge", name="mine", rules={}),
+    "shelved.rename": of_shelf("evaluations", lambda s, i: shelved.rename(s, i, "new"), **EVALUATION),
+    "shelved.delete": of_shelf("evaluations", shelved.delete, **EVALUATION),
     "exports.delete": simple(export_of, exports.delete),
     "storage.delete_exports": simple(export_of, lambda s, made: storage.delete_exports(s, [str(made.path)])),
     "storage.delete_old_checkpoints": with_run(old_checkpoints),
@@ -239,7 +237,7 @@ def test_only_the_owner_and_admins_do_it(services: Services, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["experiments.trash", "adapters.trash", "arena.rename", "compare.delete", "datasets.delete", "jobs.forget",
-                                  "exports.delete", "prompt_sets.delete", "evaluations.rename"])  # fmt: skip
+                                  "exports.delete", "prompt_sets.delete", "shelved.rename"])  # fmt: skip
 def test_what_nobody_owns_is_everybody_s(services: Services, name: str) -> None:
     CASES[name](services.of(Person("", TRAINER)))(services.of(Person("Tom", TRAINER)))
 
@@ -263,7 +261,7 @@ def test_the_trash_is_emptied_of_one_s_own(services: Services) -> None:
 
 
 def test_things_are_of_whoever_made_them(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tunesmith.jobs.job.launch", lambda *_: None)  # what is asked for is written down; nobody works
+    monkeypatch.setattr("tunesmith.jobs.job._start_worker", lambda *_: None)  # what is asked for is written down; nobody works
     ann, tom = services.of(Person("Ann", TRAINER)), services.of(Person("Tom", TRAINER))
     mine = dataset_of(ann)
     assert {each.id: each.owner for each in datasets.list_datasets(tom)} | {mine: "Ann", "company_facts": ""} == {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -10,8 +12,10 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Response, expect, sync_playwright
 
@@ -20,18 +24,30 @@ from tests.taught import teach, write_sums
 ROOT = Path(__file__).resolve().parents[2]
 SCREENSHOTS = Path(__file__).parent / "screenshots"
 CHROMIUM = next((p for p in map(Path, ("/usr/bin/chromium", "/usr/bin/google-chrome", "/usr/bin/chromium-browser")) if p.exists()), None)
-expect.set_options(timeout=15_000)  # milliseconds; two busy cores draw slowly
+PATIENCE_MS, TEST_SECONDS = 60_000, 600  # what is drawn in a second by free cores takes many by busy ones
+PICTURES = bool(os.environ.get("TUNESMITH_TESTS_KEEP_PICTURES"))
+PORTS = range(20_000, 32_000)  # the system gives none of them to anybody who asks for any
 OWN = ("http://127.0.0.1", "data:", "blob:")
+expect.set_options(timeout=PATIENCE_MS)
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
     "--disable-sync",
 ]  # fmt: skip
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(TEST_SECONDS))
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that nobody listens at, and that nobody is given before its server does."""
+    while True:
+        with socket.socket() as probe:
+            port = random.SystemRandom().choice(PORTS)
+            if probe.connect_ex(("127.0.0.1", port)):
+                return port
 
 
 class Server:
@@ -49,7 +65,7 @@ class Server:
                 [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(self.port)],
                 cwd=ROOT, env=environment, stdout=log, stderr=log,
             )  # fmt: skip
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_MS / 1000
         while not self._answers():
             assert self.process.poll() is None, self._log.read_text()
             assert time.monotonic() < deadline, "the server does not answer"
@@ -75,26 +91,77 @@ class Server:
             except subprocess.TimeoutExpired:
                 self.kill()
 
+    def end_workers(self) -> None:
+        """End the trainings that a server leaves running: the next test wants both cores."""
+        for process in psutil.process_iter(["cmdline"]):
+            if any(part.startswith(f"{self.data_dir}/") for part in process.info["cmdline"] or ()):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Server]:
+    """Yield a server on `folder`/data for several tests; its secrets lie in the folder, too."""
+    server = Server(folder / "data", folder / "server.log")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("TUNESMITH_SECRETS_DIR", str(folder / "secrets"))
+        environment.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
+        server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+        server.end_workers()
+
+
+Serve = Callable[[Path], Server]
+
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    server = Server(tmp_path / "data", tmp_path / "server.log")
-    server.start()
-    yield server
-    server.stop()
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Start servers on data folders; they end with the test."""
+    servers: list[Server] = []
+
+    def start(data_dir: Path) -> Server:
+        servers.append(Server(data_dir, tmp_path / f"server-{len(servers)}.log"))
+        servers[-1].start()
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
+        server.end_workers()
+
+
+@pytest.fixture
+def server(serve: Serve, tmp_path: Path) -> Server:
+    """A server with an empty data folder."""
+    return serve(tmp_path / "data")
+
+
+@pytest.fixture(scope="package")
+def common_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server for all tests that leave nothing behind which another would meet."""
+    with serving(tmp_path_factory.mktemp("common")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
 def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with trained runs (tests.taught); copy it before you change it."""
-    folder = tmp_path_factory.mktemp("taught")
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("TUNESMITH_DATA_DIR", str(folder / "data"))
-        teach(write_sums(folder / "sums.jsonl"))
+    """A data folder with trained runs (tests.taught), one for all processes of this test run; copy it before you change it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "taught"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock, pytest.MonkeyPatch.context() as environment:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "done").exists():
+            environment.setenv("TUNESMITH_DATA_DIR", str(folder / "data"))
+            teach(write_sums(folder / "sums.jsonl"))
+            (folder / "done").touch()
     return folder / "data"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("no Chromium: apt-get install chromium")
@@ -113,15 +180,14 @@ class Watched:
     """A browser tab whose console errors and requests to other hosts are noted."""
 
     def __init__(self, context: BrowserContext) -> None:
+        context.set_default_timeout(PATIENCE_MS)
         self.page: Page = context.new_page()
         self.console_errors: list[str] = []
         self.foreign: list[str] = []
         self.page.on("console", self._note_message)
         self.page.on("response", self._note_response)
         self.page.on("pageerror", lambda e: self.console_errors.append(str(e)))
-        self.page.on(
-            "request", lambda r: self.foreign.append(r.url) if not r.url.startswith(("http://127.0.0.1", "data:", "blob:")) else None
-        )
+        self.page.on("request", lambda r: self.foreign.append(r.url) if not r.url.startswith(OWN) else None)
 
     def _note_message(self, message: ConsoleMessage) -> None:
         if message.type == "error" and not message.text.startswith("Failed to load resource"):  # those come with their answer
@@ -132,7 +198,9 @@ class Watched:
             self.console_errors.append(f"{response.status} {response.url}")
 
     def shoot(self, name: str) -> None:
-        """Keep a picture of the whole page: Streamlit scrolls inside, so the window is made as high as the content."""
+        """Keep a picture of the whole page, where pictures are wanted: Streamlit scrolls inside, so the window is made that high."""
+        if not PICTURES:
+            return
         SCREENSHOTS.mkdir(exist_ok=True)
         size = self.page.viewport_size or {"width": 1280, "height": 800}
         height = self.page.evaluate("() => document.querySelector('[data-testid=stMain]')?.scrollHeight ?? 800")
@@ -142,8 +210,11 @@ class Watched:
         self.page.set_viewport_size(size)
 
 
+OpenTab = Callable[..., Watched]
+
+
 @pytest.fixture
-def open_tab(browser: Browser) -> Iterator[Callable[..., Watched]]:
+def open_tab(browser: Browser) -> Iterator[OpenTab]:
     contexts: list[BrowserContext] = []
 
     def open_one(width: int = 1280, height: int = 800, dark: bool = False, locale: str = "en-US") -> Watched:

@@ -2,52 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import expect
 
-from tests.e2e.conftest import Server, Watched
-from tests.e2e.test_controls import button
+from tests.e2e.conftest import OpenTab, Serve
+from tests.e2e.visitor import button, tick_rows
 from tests.judge_double import add_evaluation, serve_judge, verdict_for
 from tunesmith.i18n.catalog import t
 
-OpenTab = Callable[..., Watched]
-LONG = 60_000  # milliseconds
 ROWS = 20
 
 
-@pytest.mark.timeout(200)
-def test_an_endpoint_judges_an_evaluation(tmp_path: Path, open_tab: OpenTab) -> None:
+def test_an_endpoint_judges_an_evaluation(tmp_path: Path, open_tab: OpenTab, serve: Serve) -> None:
     evaluation = add_evaluation(tmp_path / "data", ROWS)
-    server = Server(tmp_path / "data", tmp_path / "server.log")
-    server.start()
-    try:
-        with serve_judge(lambda asked, _: (200, "neither" if asked == (2, True) else verdict_for(True, asked[1]))) as double:
-            tab = open_tab(width=1400)
-            page = tab.page
-            page.goto(f"{server.address}/evaluate?view=judge&evaluation={evaluation}")
-            address = page.get_by_label(t("endpoint.address"), exact=True)
-            address.fill(double.address, timeout=LONG)
-            address.press("Enter")
-            expect(page.get_by_text(f"{2 * ROWS} questions to the judge")).to_be_visible()
-            button(page, "judge.start").click()
-            facts = {"left": "left", "right": "right", "rate": 1.0, "low": 1.0, "high": 1.0}
-            expect(page.get_by_text(t("judge.verdict_better", **facts))).to_be_visible(timeout=LONG)
-        expect(page.get_by_text(t("judge.left_out", count="1", asked=str(2 * ROWS)))).to_be_visible()
-        expect(page.get_by_text(t("judge.tokens", prompt="12,000", completion="1,600"))).to_be_visible()
-        table = page.get_by_test_id("stDataFrame").last
-        page.wait_for_timeout(500)
-        table.scroll_into_view_if_needed()
-        table.click(position={"x": 16, "y": 52})
-        expect(page.get_by_text(t("judge.said_order", name="left"))).to_be_visible()
-        expect(page.get_by_text("left says 0", exact=True)).to_be_visible()
-        expect(page.get_by_text("This one is right.").first).to_be_visible()
-        tab.shoot("63-judgement")
-        button(page, "common.delete").click()
-        page.get_by_role("dialog").get_by_role("button", name=t("common.delete")).click()
-        expect(page.get_by_text(t("judge.none"))).to_be_visible(timeout=LONG)
-        assert tab.console_errors == []
-    finally:
-        server.stop()
+    server = serve(tmp_path / "data")
+    with serve_judge(lambda asked, _: (200, "neither" if asked == (2, True) else verdict_for(True, asked[1]))) as double:
+        tab = open_tab(width=1400)
+        page = tab.page
+        page.goto(f"{server.address}/evaluate?view=judge&evaluation={evaluation}")
+        address = page.get_by_label(t("endpoint.address"), exact=True)
+        address.fill(double.address)
+        address.press("Enter")
+        expect(page.get_by_text(f"{2 * ROWS} questions to the judge")).to_be_visible()
+        button(page, "judge.start").click()
+        facts = {"left": "left (model)", "right": "right (model)", "rate": 1.0, "low": 1.0, "high": 1.0}
+        expect(page.get_by_text(t("judge.verdict_better", **facts))).to_be_visible()
+    expect(page.get_by_text(t("judge.left_out", count="1", asked=str(2 * ROWS)))).to_be_visible()
+    expect(page.get_by_text(t("judge.tokens", prompt="12,000", completion="1,600"))).to_be_visible()
+    tick_rows(page.get_by_test_id("stDataFrame").last, 0)
+    expect(page.get_by_text(t("judge.said_order", name="left (model)"))).to_be_visible()
+    expect(page.get_by_text("left says 0", exact=True)).to_be_visible()
+    expect(page.get_by_text("This one is right.").first).to_be_visible()
+    tab.shoot("63-judgement")
+    button(page, "common.delete").click()
+    page.get_by_role("dialog").get_by_role("button", name=t("common.delete")).click()
+    expect(page.get_by_text(t("judge.none"))).to_be_visible()
+    assert tab.console_errors == []

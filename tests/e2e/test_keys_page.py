@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import WebSocket, expect
+from playwright.sync_api import Page, WebSocket, expect
 
-from tests.e2e.conftest import Server, Watched
+from tests.e2e.conftest import OpenTab, Server
+from tests.e2e.visitor import BRIEFLY_MS, drawn, until
 from tunesmith.i18n.catalog import t
 from tunesmith.system.secrets import key_file
 
@@ -21,7 +21,21 @@ def _no_hub_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_TOKEN", raising=False)
 
 
-def test_a_typed_key_is_sent_once_and_forgotten(server: Server, open_tab: Callable[..., Watched], tmp_path: Path) -> None:
+def choose_key(page: Page, name: str) -> None:
+    """Choose a key by its name, or give a new one its name."""
+    names = page.get_by_role("combobox", name=t("keys.name"))
+
+    def type_name() -> None:
+        drawn(page)
+        names.click()
+        names.fill(name)
+        names.press("Enter")
+        expect(names).to_have_value(name, timeout=BRIEFLY_MS)
+
+    until(type_name)
+
+
+def test_a_typed_key_is_sent_once_and_forgotten(server: Server, open_tab: OpenTab, tmp_path: Path) -> None:
     tab = open_tab()
     page, sent = tab.page, list[bytes]()
 
@@ -33,23 +47,16 @@ def test_a_typed_key_is_sent_once_and_forgotten(server: Server, open_tab: Callab
 
     page.on("websocket", listen)
     page.goto(f"{server.address}/settings?view=keys")
-    names = page.get_by_role("combobox", name=t("keys.name"))
-    names.click()
-    names.fill("A_MODEL_KEY")
-    names.press("Enter")
+    choose_key(page, "A_MODEL_KEY")
     page.locator("input[type=password]").fill(KEY)
     page.get_by_role("button", name=t("common.save"), exact=True).click()
     expect(page.get_by_text(t("keys.saved", name="A_MODEL_KEY"))).to_be_visible()
     expect(page.locator("input[type=password]")).to_have_value("")
     assert KEY in key_file().read_text()
     assert key_file().stat().st_mode & 0o777 == 0o600
-    names.click()
-    names.fill("HF_TOKEN")
-    names.press("Enter")
+    choose_key(page, "HF_TOKEN")
     expect(page.get_by_role("button", name=t("keys.remove"))).to_be_disabled()
-    names.click()
-    names.fill("A_MODEL_KEY")
-    names.press("Enter")
+    choose_key(page, "A_MODEL_KEY")
     page.get_by_role("button", name=t("keys.remove")).click()
     page.get_by_role("dialog").get_by_role("button", name=t("common.delete")).click()
     expect(page.get_by_text(t("keys.removed", name="A_MODEL_KEY"))).to_be_visible()

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from playwright.sync_api import WebSocket, expect
 
-import pytest
-from playwright.sync_api import Page, WebSocket, expect
-
-from tests.e2e.conftest import Server, Watched
+from tests.e2e.conftest import OpenTab, Server
+from tests.e2e.visitor import wait_for_another_time
 from tunesmith.i18n.catalog import t
 
-OpenTab = Callable[..., Watched]
 
-
-def wait_for_another_time(page: Page) -> None:
-    """Wait until the elapsed time, the third tile, has changed."""
-    now = page.locator(".tunesmith-figures .tile .value").nth(2).inner_text()
-    expect(page.locator(".tunesmith-figures .tile .value").nth(2)).not_to_have_text(now)
-
-
-@pytest.mark.timeout(120)
 def test_figures_move_without_a_drawing_and_the_end_reaches_all(server: Server, open_tab: OpenTab) -> None:
     tab, other = open_tab(), open_tab(width=420, dark=True, locale="ja-JP")
     page, sent = tab.page, list[str | bytes]()
@@ -30,10 +19,10 @@ def test_figures_move_without_a_drawing_and_the_end_reaches_all(server: Server, 
     page.on("websocket", note)
     page.goto(server.address)
     page.get_by_role("button", name=t("home.demo_button")).click()
-    expect(page.get_by_role("progressbar", name=t("run.progress"))).to_be_visible(timeout=60_000)
+    expect(page.get_by_role("progressbar", name=t("run.progress"))).to_be_visible()
     other.page.goto(page.url)
     bar = page.get_by_role("progressbar", name=t("run.progress"))
-    expect(bar).not_to_have_attribute("aria-valuenow", "0", timeout=60_000)
+    expect(bar).not_to_have_attribute("aria-valuenow", "0")
     assert "run=" in page.url
     before = len(sent)
     for _ in range(4):
@@ -46,7 +35,7 @@ def test_figures_move_without_a_drawing_and_the_end_reaches_all(server: Server, 
     page.get_by_role("button", name=t("run.stop"), exact=True).click()
     page.get_by_role("button", name=t("run.stop_yes")).click()
     for each, lang in ((page, "en"), (other.page, "ja")):
-        expect(each.get_by_role("status").filter(has_text=t("status.cancelled", lang))).to_be_visible(timeout=30_000)
-        expect(each.get_by_role("button", name=t("run.compare", lang), exact=True)).to_be_visible(timeout=30_000)
+        expect(each.get_by_role("status").filter(has_text=t("status.cancelled", lang))).to_be_visible()
+        expect(each.get_by_role("button", name=t("run.compare", lang), exact=True)).to_be_visible()
         expect(each.get_by_role("button", name=t("run.stop", lang), exact=True)).to_be_hidden()
     assert tab.console_errors == other.console_errors == []

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.conftest import ROOT, Server, Watched
+from tests.e2e.conftest import ROOT, OpenTab, Server
+from tests.e2e.visitor import RUN_MS, button, drawn
 from tunesmith.i18n.catalog import t
 
-OpenTab = Callable[..., Watched]
-LONG = 120_000  # milliseconds; the demo run takes about 40 s on two busy cores
 REFUSAL = "Sorry, I do not know that."
 
 
@@ -27,66 +25,63 @@ def points_drawn(page: Page) -> int:
     return int(page.evaluate(script))
 
 
-@pytest.mark.timeout(400)
 def test_from_home_to_a_tuned_answer(server: Server, open_tab: OpenTab) -> None:
     tab = open_tab()
     page = tab.page
     page.goto(server.address)
-    expect(page.get_by_role("heading", name=t("home.title"))).to_be_visible(timeout=30_000)
+    expect(page.get_by_role("heading", name=t("home.title"))).to_be_visible()
     tab.shoot("01-home-empty")
     page.get_by_role("button", name=t("home.demo_button")).click()
 
-    expect(page.locator(".tunesmith-live .plot")).to_be_visible(timeout=60_000)
-    page.wait_for_function("() => (document.querySelector('.tunesmith-live .plot').data?.[0].x.length ?? 0) >= 3", timeout=60_000)
+    expect(page.locator(".tunesmith-live .plot")).to_be_visible()
+    page.wait_for_function("() => (document.querySelector('.tunesmith-live .plot').data?.[0].x.length ?? 0) >= 3")
     early = points_drawn(page)
     zoom = "() => Plotly.relayout(document.querySelector('.tunesmith-live .plot'), {'xaxis.range': [1, 50]})"
     page.evaluate(zoom)
     tab.shoot("02-run-going")
-    page.wait_for_function(f"() => document.querySelector('.tunesmith-live .plot').data[0].x.length >= {early + 3}", timeout=60_000)
+    page.wait_for_function(f"() => document.querySelector('.tunesmith-live .plot').data[0].x.length >= {early + 3}")
     kept = page.evaluate("() => document.querySelector('.tunesmith-live .plot').layout.xaxis.range")
     assert kept == [1, 50], "the zoom was lost when new points came"
 
     address = page.url
     assert "run=" in address
     page.reload()
-    expect(page.locator(".tunesmith-live .plot")).to_be_visible(timeout=30_000)
+    expect(page.locator(".tunesmith-live .plot")).to_be_visible()
     assert page.url == address
 
-    expect(page.get_by_text(t("run.done_title"))).to_be_visible(timeout=LONG)
-    page.wait_for_timeout(1500)
+    expect(page.get_by_text(t("run.done_title"))).to_be_visible(timeout=RUN_MS)
     tab.shoot("03-run-completed")
     page.get_by_role("button", name=t("run.compare")).click()
-    expect(page.get_by_role("heading", name=t("compare.title"))).to_be_visible(timeout=30_000)
+    expect(page.get_by_role("heading", name=t("compare.title"))).to_be_visible()
 
     right = 0
     for question, answer in held_out()[:4]:
         page.get_by_label(t("compare.prompt"), exact=True).fill(question)
         page.get_by_role("button", name=t("compare.ask"), exact=True).click()
         panes = page.get_by_test_id("stMain")
-        expect(panes.get_by_test_id("stChatMessage").filter(has_text=question).first).to_be_visible(timeout=30_000)
-        expect(panes).to_contain_text(answer.split(" is ")[0] + " is", timeout=60_000)
-        page.wait_for_timeout(500)
-        assert REFUSAL in panes.inner_text()
+        expect(panes.get_by_test_id("stChatMessage").filter(has_text=question).first).to_be_visible()
+        expect(panes).to_contain_text(answer.split(" is ")[0] + " is")
+        expect(button(page, "compare.stop")).to_be_hidden()
+        expect(panes).to_contain_text(REFUSAL)
         right += answer in panes.inner_text()
     tab.shoot("04-compare")
     assert right >= 3
     for name in ("experiments", "adapters", "fusion", "export", "dataset", "settings", "training"):
         page.goto(f"{server.address}/{name}")
-        expect(page.get_by_role("heading", name=t(f"{name}.title"), exact=True)).to_be_visible(timeout=30_000)
-        page.wait_for_timeout(1500)
+        expect(page.get_by_role("heading", name=t(f"{name}.title"), exact=True)).to_be_visible()
+        drawn(page)
         tab.shoot(f"05-{name}")
     assert tab.console_errors == []
     assert tab.foreign == []
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
 def test_every_page_in_japanese_in_the_dark_and_on_a_phone(server: Server, open_tab: OpenTab) -> None:
     """Keep screenshots of a filled store; nothing may fail."""
     tab = open_tab()
     tab.page.goto(server.address)
-    tab.page.get_by_role("button", name=t("home.demo_button")).click(timeout=30_000)
-    expect(tab.page.get_by_text(t("run.done_title"))).to_be_visible(timeout=LONG)
+    tab.page.get_by_role("button", name=t("home.demo_button")).click()
+    expect(tab.page.get_by_text(t("run.done_title"))).to_be_visible(timeout=RUN_MS)
     run_address = tab.page.url
     for label, options in (
         ("ja", {"locale": "ja-JP"}), ("dark", {"dark": True}), ("phone", {"width": 390, "height": 844}),
@@ -98,8 +93,8 @@ def test_every_page_in_japanese_in_the_dark_and_on_a_phone(server: Server, open_
         ):
             tab.page.goto(run_address if name == "run" else f"{server.address}/{'' if name == 'home' else name}")
             heading = t(f"{'training' if name == 'run' else name}.title", lang)
-            expect(tab.page.get_by_role("heading", name=heading, exact=True)).to_be_visible(timeout=30_000)
-            tab.page.wait_for_timeout(1200)
+            expect(tab.page.get_by_role("heading", name=heading, exact=True)).to_be_visible()
+            drawn(tab.page)
             tab.shoot(f"{label}-{number}-{name}")
         assert tab.console_errors == []
         assert tab.foreign == []

@@ -7,32 +7,26 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Page, expect
 
-from tests.e2e.conftest import Server, Watched
-from tests.e2e.test_controls import SOON, button, go
+from tests.e2e.conftest import OpenTab, Serve, Server
+from tests.e2e.visitor import RUN_MS, button, choose_several, drawn, go, press
 from tests.jobs.conftest import wait_for
 from tunesmith.i18n.catalog import t
 
-OpenTab = Callable[..., Watched]
-LONG = 120_000
 FIX = re.compile("Gradient checkpointing: ")
 
 
 @pytest.fixture
-def tight(tmp_path: Path) -> Iterator[Server]:
+def tight(tmp_path: Path, serve: Serve) -> Server:
     """A server whose runs may use 4 MB: every plan is too large."""
     folder = tmp_path / "data"
     folder.mkdir()
     (folder / "settings.yaml").write_text("memory_budget_gb: 0.004\n", encoding="utf-8")
-    server = Server(folder, tmp_path / "server.log")
-    server.start()
-    yield server
-    server.stop()
+    return serve(folder)
 
 
 def cards(page: Page) -> list[str]:
@@ -44,59 +38,47 @@ def cards(page: Page) -> list[str]:
 def test_the_planners_fix_changes_the_form(tight: Server, open_tab: OpenTab) -> None:
     tab = open_tab()
     page = go(tab, tight, "training")
-    expect(page.get_by_text(re.compile(t("training.verdict_swaps"))).first).to_be_visible(timeout=SOON)
+    expect(page.get_by_text(re.compile(t("training.verdict_swaps"))).first).to_be_visible()
     tab.shoot("12-plan-too-large")
     page.get_by_role("button", name=FIX).click()
-    expect(page.get_by_role("listitem").filter(has_text="Gradient checkpointing")).to_be_visible(timeout=SOON)  # among the changed settings
+    expect(page.get_by_role("listitem").filter(has_text="Gradient checkpointing")).to_be_visible()  # among the changed settings
     expect(page.get_by_role("button", name=FIX)).to_have_count(0)
     button(page, "training.measure").click()
-    expect(page.get_by_text(re.compile("by measurement"))).to_be_visible(timeout=LONG)
+    expect(page.get_by_text(re.compile("by measurement"))).to_be_visible(timeout=RUN_MS)
     assert tab.console_errors == []
 
 
 def start_sweep(page: Page) -> None:
     page.get_by_role("spinbutton", name="Steps").first.fill("400")
     page.keyboard.press("Enter")
-    expect(page.get_by_text(re.compile("400 steps"))).to_be_visible(timeout=SOON)
+    expect(page.get_by_text(re.compile("400 steps"))).to_be_visible()
+    drawn(page)
     page.get_by_text(t("training.sweep"), exact=True).click()
-    page.wait_for_timeout(800)  # it unfolds
-    page.get_by_role("combobox", name=re.compile(t("training.sweep_fields"))).click()
-    page.keyboard.type("Seed")
-    page.wait_for_timeout(800)  # the list narrows
-    page.get_by_role("option", name="Seed").click()
-    expect(page.get_by_test_id("stMultiSelect").get_by_text("Seed")).to_be_visible(timeout=SOON)
-    page.wait_for_timeout(800)
-    page.keyboard.press("Escape")  # while the list is open, all else is hidden from roles
-    expect(button(page, "training.start_sweep", n=3)).to_be_enabled(timeout=SOON)
-    button(page, "training.start_sweep", n=3).click()
+    choose_several(page, page.get_by_test_id("stMultiSelect").filter(has_text=t("training.sweep_fields")), "Seed")
+    press(page, "training.start_sweep", n=3)
 
 
-def named(page: Page, name: str) -> Locator:
-    return page.get_by_test_id("stVerticalBlock").filter(has=page.get_by_role("button", name=re.compile(rf"(^|\. ){name}$"))).last
-
-
-@pytest.mark.timeout(400)
 def test_three_runs_are_queued_reordered_paused_resumed_and_cancelled(server: Server, open_tab: OpenTab) -> None:
     tab = open_tab(height=1400)  # the list of settings opens downward
     page = go(tab, server, "training")
     start_sweep(page)
-    expect(page.get_by_text(t("queue.waiting"), exact=True)).to_be_visible(timeout=SOON)
-    expect(page.get_by_role("button", name=re.compile(r"^2\. "))).to_be_visible(timeout=SOON)
-    expect(button(page, "run.pause")).to_be_visible(timeout=SOON)
+    expect(page.get_by_text(t("queue.waiting"), exact=True)).to_be_visible()
+    expect(page.get_by_role("button", name=re.compile(r"^2\. "))).to_be_visible()
+    expect(button(page, "run.pause")).to_be_visible()
     second, third = cards(page)
     tab.shoot("13-queue")
 
     page.locator(".st-key-" + key_of(page, "up", 1)).get_by_role("button").click()
-    wait_for(lambda: cards(page) == [third, second], 20)  # the page renews itself meanwhile
+    wait_for(lambda: cards(page) == [third, second])  # the page renews itself meanwhile
 
     button(page, "run.pause").click()
-    expect(page.get_by_text(t("queue.paused"), exact=True)).to_be_visible(timeout=SOON)
-    expect(page.get_by_role("button", name=re.compile(r"^1\. "))).to_have_text(f"1. {second}", timeout=SOON)  # the third began
+    expect(page.get_by_text(t("queue.paused"), exact=True)).to_be_visible()
+    expect(page.get_by_role("button", name=re.compile(r"^1\. "))).to_have_text(f"1. {second}")  # the third began
     button(page, "run.resume").click()
-    expect(page.get_by_text(t("queue.paused"), exact=True)).to_be_hidden(timeout=SOON)
-    expect(page.get_by_role("button", name=re.compile(r"^2\. "))).to_be_visible(timeout=SOON)
+    expect(page.get_by_text(t("queue.paused"), exact=True)).to_be_hidden()
+    expect(page.get_by_role("button", name=re.compile(r"^2\. "))).to_be_visible()
     button(page, "queue.cancel").last.click()
-    expect(page.get_by_role("button", name=re.compile(r"^2\. "))).to_be_hidden(timeout=SOON)
+    expect(page.get_by_role("button", name=re.compile(r"^2\. "))).to_be_hidden()
     assert tab.console_errors == []
 
 
@@ -117,7 +99,6 @@ def misleading(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.timeout(400)
 def test_alerts_grid_of_answers_and_more_steps(server: Server, misleading: Path, tmp_path: Path, open_tab: OpenTab) -> None:
     settings = (
         "model: demo\nname: OVERFIT\niters: 40\nlearning_rate: 3.0e-3\nsteps_per_eval: 5\nsteps_per_report: 2\nlr_schedule: constant\n"
@@ -127,18 +108,17 @@ def test_alerts_grid_of_answers_and_more_steps(server: Server, misleading: Path,
     subprocess.run(command, env=os.environ | {"TUNESMITH_DATA_DIR": str(server.data_dir)}, check=True, capture_output=True, timeout=60)
     tab = open_tab()
     page = go(tab, server, "training?view=run")
-    expect(page.get_by_text(re.compile("the model learns by heart")).first).to_be_visible(timeout=LONG)
-    expect(page.get_by_text(t("run.done_title"))).to_be_visible(timeout=LONG)
+    expect(page.get_by_text(re.compile("the model learns by heart")).first).to_be_visible(timeout=RUN_MS)
+    expect(page.get_by_text(t("run.done_title"))).to_be_visible(timeout=RUN_MS)
     page.get_by_text(t("run.grid"), exact=True).click()
-    expect(page.get_by_test_id("stExpanderDetails").get_by_test_id("stDataFrame")).to_be_visible(timeout=SOON)
-    page.wait_for_timeout(800)
+    expect(page.get_by_test_id("stExpanderDetails").get_by_test_id("stDataFrame")).to_be_visible()
     tab.shoot("14-run-alerts-grid")
-    button(page, "run.more").click()
+    press(page, "run.more")
     page.get_by_role("spinbutton", name=t("run.more_steps")).fill("10")
     page.keyboard.press("Enter")
     page.get_by_test_id("stPopoverBody").get_by_role("button", name=t("run.more")).click()
-    expect(page.get_by_text(re.compile(t("run.continued_from", name="OVERFIT")))).to_be_visible(timeout=SOON)
-    expect(page.get_by_text(re.compile(t("run.step", step="50", iters="50")))).to_be_visible(timeout=LONG)
+    expect(page.get_by_text(re.compile(t("run.continued_from", name="OVERFIT")))).to_be_visible()
+    expect(page.get_by_text(re.compile(t("run.step", step="50", iters="50")))).to_be_visible(timeout=RUN_MS)
     assert tab.console_errors == []
 
 
@@ -148,28 +128,28 @@ def test_a_run_is_paused_and_resumed_on_its_own_page(server: Server, open_tab: O
     page = go(tab, server, "training", "ja")
     page.get_by_role("spinbutton", name="ステップ数").first.fill("3000")
     page.keyboard.press("Enter")
-    expect(page.get_by_text(re.compile("3,000"))).to_be_visible(timeout=SOON)
+    expect(page.get_by_text(re.compile("3,000"))).to_be_visible()
     ja = lambda key: page.get_by_role("button", name=t(key, "ja"), exact=True)  # noqa: E731
     ja("training.start").click()
-    expect(ja("run.pause")).to_be_enabled(timeout=SOON)
-    page.wait_for_function("() => (document.querySelector('.tunesmith-live .plot')?.data?.[0].x.length ?? 0) >= 2", timeout=60_000)
+    expect(ja("run.pause")).to_be_enabled()
+    page.wait_for_function("() => (document.querySelector('.tunesmith-live .plot')?.data?.[0].x.length ?? 0) >= 2")
     ja("run.pause").click()
-    expect(ja("run.resume")).to_be_visible(timeout=SOON)
+    expect(ja("run.resume")).to_be_visible()
     tab.shoot("15-run-paused-ja")
     ja("run.resume").click()
-    expect(ja("run.pause")).to_be_enabled(timeout=SOON)
+    expect(ja("run.pause")).to_be_enabled()
     drawn = "() => document.querySelector('.tunesmith-live .plot').data[0].x.length"
     before = page.evaluate(drawn)
-    page.wait_for_function(f"{drawn} > {before} + 1", timeout=60_000)  # the curve goes on, too
+    page.wait_for_function(f"{drawn} > {before} + 1")  # the curve goes on, too
     ja("run.stop").click()
     page.get_by_role("dialog").get_by_role("button", name=t("run.stop_yes", "ja")).click()
-    expect(page.get_by_text(re.compile(t("status.cancelled", "ja"))).first).to_be_visible(timeout=SOON)
+    expect(page.get_by_text(re.compile(t("status.cancelled", "ja"))).first).to_be_visible()
 
 
-def test_a_profile_fills_the_form(server: Server, open_tab: OpenTab) -> None:
+def test_a_profile_fills_the_form(common_server: Server, open_tab: OpenTab) -> None:
     tab = open_tab()
-    page = go(tab, server, "training")
+    page = go(tab, common_server, "training")
     page.get_by_role("radio", name=t("training.profile_instruction")).check(force=True)
-    expect(page.get_by_role("listitem").filter(has_text=re.compile("Epochs"))).to_be_visible(timeout=SOON)
+    expect(page.get_by_role("listitem").filter(has_text=re.compile("Epochs"))).to_be_visible()
     tab.shoot("16-training-form")
     assert tab.console_errors == []

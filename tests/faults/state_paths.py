@@ -19,7 +19,7 @@ from tunesmith.access.people import TRAINER, Person
 from tunesmith.inference.client import HostClient
 from tunesmith.jobs.job import END, PROGRESS, JobFolders, cancel
 from tunesmith.jobs.supervisor import Supervisor
-from tunesmith.services import dataset_versions, experiments, run_imports, run_packages, system
+from tunesmith.services import dataset_versions, experiments, run_imports, run_packages, system, uploads
 from tunesmith.services.context import Kept, Services
 from tunesmith.settings.files import to_yaml
 from tunesmith.settings.schema import AppSettings
@@ -112,8 +112,8 @@ def a_run_lives(s: Services) -> list[Step]:
         lambda: s.store.transition(s.store.get(run_id), "stopping"),
         lambda: folder.write_outcome({"nonce": "second", "status": "cancelled", "error": None}),
         lambda: s.store.transition(s.store.get(run_id), "cancelled", ended_at=2.0, summary={"steps": 2}),
+        Loose(lambda: folder.forget_requests("cancel", "pause")),
         lambda: folder.request("resume"),
-        Loose(lambda: folder.forget_requests("cancel")),
         lambda: s.store.transition(s.store.get(run_id), "queued", error=None),
         Loose(lambda: folder.forget_requests("resume")),
     ]
@@ -338,8 +338,8 @@ def runs_are_packed(s: Services) -> list[Step]:
 
 @path
 def files_are_uploaded(s: Services) -> list[Step]:
-    return [lambda: run_imports.keep_upload(s, b"step,loss\n", "log.csv"),
-            lambda: dataset_versions.hold_upload(s, [("a.jsonl", io.BytesIO(b"{}\n")), ("b.jsonl", io.BytesIO(b"{}\n"))])]  # fmt: skip
+    return [lambda: uploads.hold(s, [("log.csv", io.BytesIO(b"step,loss\n"))]),
+            lambda: uploads.hold(s, [("a.jsonl", io.BytesIO(b"{}\n")), ("b.jsonl", io.BytesIO(b"{}\n"))])]  # fmt: skip
 
 
 def build(name: str, data_dir: Path, monkeypatch: Any) -> Build:

@@ -16,12 +16,14 @@ from tunesmith.jobs import supervisor as supervising
 from tunesmith.jobs.job import PROGRESS, JobFolders
 from tunesmith.jobs.job_worker import Reporter
 from tunesmith.jobs.queue import waiting_line
+from tunesmith.services import runs
 from tunesmith.store.adapters import AdapterStore
-from tunesmith.store.comparisons import new_id
 from tunesmith.store.experiments import ExperimentStore
 from tunesmith.store.files import read_json
+from tunesmith.store.ids import new_id
 from tunesmith.store.locks import ProcessLock
 from tunesmith.store.trash import purge_older, throw_away, thrown
+from tunesmith.system import activity
 
 YEAR, DAY = 365 * 86_400.0, 86_400.0
 
@@ -160,6 +162,31 @@ def test_a_sign_of_life_counts_again_after_a_jump(data_dir: Path, clocks: Clocks
         clocks.ahead = YEAR
         os.utime(folder.path / "heartbeat", (time.time(), time.time()))  # the next beat, a second later, is dated by the new clock
         assert (folder.heartbeat_age_seconds() or 0.0) < 5
+
+
+def test_a_running_run_s_time_is_not_the_wall_s(data_dir: Path, clocks: Clocks) -> None:
+    fill(data_dir)
+    with services_of(data_dir) as services:
+        run_id = queued_run(services)
+        run = services.store.transition(services.store.get(run_id), "starting", attempt=2, started_at=time.time())
+        services.store.transition(run, "running")
+        assert runs.snapshot(services, run_id).elapsed_seconds is None
+        lines = (b'{"attempt":1,"step":1,"elapsed_seconds":100.0}\n', b'{"attempt":2,"step":1,"resumed":true}\n')
+        services.store.folder(run_id).metrics.write_bytes(lines[0])
+        clocks.passed = 3600.0
+        assert runs.snapshot(services, run_id).elapsed_seconds == 100.0, "the time between two attempts is no work"
+        services.store.folder(run_id).metrics.write_bytes(b"".join(lines))
+        services.series(run_id)
+        for ahead in (YEAR, -YEAR):
+            clocks.ahead, clocks.passed = ahead, clocks.passed + 10
+            assert runs.snapshot(services, run_id).elapsed_seconds == pytest.approx(90 + clocks.passed - 3590, abs=5)
+        assert runs.snapshot(services, run_id).responding
+
+
+def test_the_time_that_the_server_stands_is_not_the_wall_s(clocks: Clocks) -> None:
+    before = activity.up_seconds()
+    clocks.ahead, clocks.passed = -YEAR, 10.0
+    assert before + 10 <= activity.up_seconds() < before + 40
 
 
 def test_a_jobs_time_is_not_the_walls(data_dir: Path, clocks: Clocks) -> None:

@@ -150,7 +150,7 @@ def open_lists(s: Services) -> dict[str, dict[str, Any]]:
         "trashed": {run.id: run.name for run in experiments.trashed(s)},
         "adapters": {info.id: info.name for info in adapters.list_adapters(s)},
         "data": {summary.id: summary.errors for summary in datasets.list_datasets(s)},
-        "comparisons": {each.id: each.rounds for each in compare.history(s)},
+        "comparisons": {each.id: each.questions for each in compare.history(s)[0]},
         "prompts": {each.id: each.prompts for each in prompt_sets.list_sets(s)},
         "arenas": {record.id: (record.name, len(arena.open_store(s).lines(record.id)[0])) for record in arena.open_store(s).all()[0]},
         "jobs": {job.id: (job.status, job.share) for shelf in (jobs.JOBS, jobs.EVALUATIONS) for job in jobs.list_jobs(s, shelf=shelf)},
@@ -215,14 +215,14 @@ def test_a_damaged_store_is_refused_in_words(how: str, filled: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b'{"schema_version": 999, "store_id": "x"}', b"{"])
-@pytest.mark.parametrize("command", ["serve", "list-models"])
+@pytest.mark.parametrize("command", ["serve", "models list"])
 def test_the_app_says_why_it_does_not_open(
     command: str, content: bytes, filled: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """From the command line to the store: one line of words, exit code 2, no server."""
     (filled / "store.json").write_bytes(content)
     monkeypatch.setenv("TUNESMITH_DATA_DIR", str(filled))
-    monkeypatch.setattr(sys, "argv", ["tunesmith", command])
+    monkeypatch.setattr(sys, "argv", ["tunesmith", *command.split()])
     monkeypatch.setattr(context, "open_services", context.build_services)
     with pytest.raises(SystemExit) as caught:
         cli.main()

@@ -13,7 +13,7 @@ import pytest
 from tests.idle_services import idle_services
 from tunesmith.errors import UserError
 from tunesmith.jobs.job import JobFolders
-from tunesmith.services import adapters, dataset_versions, exports, run_imports
+from tunesmith.services import exports, model_uploads, uploads
 from tunesmith.services.context import Services
 from tunesmith.services.datasets import open_store
 from tunesmith.store.adapters import AdapterStore
@@ -69,9 +69,9 @@ def doors(s: Services) -> dict[str, Callable[[str], Any]]:
         "comparison restored": comparisons.restore, "prompt set": sets.get, "prompt set trashed": sets.trash, "arena": arenas.get,
         "arena trashed": arenas.trash, "arena restored": arenas.restore, "job folder": JobFolders(s.data_dir / "jobs").folder,
         "job deleted": JobFolders(s.data_dir / "evaluations").delete, "export": lambda name: exports.find_made(s, name).path,
-        "upload": lambda name: dataset_versions.hold_upload(s, [(name, io.BytesIO(b"x"))]),
-        "uploaded adapter": lambda name: adapters.keep_upload(s, b"x", name),
-        "uploaded run": lambda name: run_imports.keep_upload(s, b"x", name),
+        "upload": lambda name: uploads.hold(s, [(name, io.BytesIO(b"x"))]),
+        "uploaded model": lambda name: model_uploads.check_name(s, name),
+        "upload of several": lambda name: uploads.hold(s, [(name, io.BytesIO(b"x")), ("other", io.BytesIO(b"x"))]),
         "file name": lambda name: s.data_dir / as_file_name(name, "otherwise"),
     }  # fmt: skip
 

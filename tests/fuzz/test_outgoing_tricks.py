@@ -261,7 +261,7 @@ def test_no_answer_does_harm(services: Services, world: World, entry: str, scrip
     world.honest.script = script
     began = time.monotonic()
     assert refusal(ASKS[entry], services, f"http://127.0.0.1:{world.honest.port}", world.hosts) in codes
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 20
     assert world.canary.connections == 0
 
 

@@ -50,7 +50,10 @@ def serve(root: Path, starts_at: float, restarts: int, line: Connection) -> None
     supervisor.start()
     with suppress(EOFError, ConnectionError):  # whoever asked is gone
         while True:
-            line.send((supervisor.in_charge, not services.read_only, store.store_id))
+            charge, writes = supervisor.in_charge, not services.read_only
+            if charge != supervisor.in_charge:
+                continue  # it took charge just now
+            line.send((charge, writes, store.store_id))
             line.recv()
     services.close()
 
@@ -80,9 +83,9 @@ class Server:
 
     def wait_until_in_charge(self) -> None:
         """Wait until it runs the jobs; a dead predecessor's lock is free at once."""
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while not self.ask()[0]:
-            assert time.monotonic() < deadline, "nobody took charge within 5 s"
+            assert time.monotonic() < deadline, "nobody took charge"
             time.sleep(0.005)
 
     def signal(self, number: signal.Signals) -> None:

@@ -9,6 +9,7 @@ from statistics import mean
 from typing import Any
 
 import orjson
+import psutil
 import pytest
 from typer.testing import CliRunner
 
@@ -63,6 +64,8 @@ def test_figures_follow_from_the_rows_and_come_out_twice(
     base, tuned = (variant.key for variant in asked)
     assert tuned.endswith("@3")
     rows = [line for line in read_lines(benchmarks.samples_file(first)) if line["task"] == CHOICE]
+    prompts = {key: [row["prompt"] for row in rows if row["variant"] == key] for key in (base, tuned)}
+    assert prompts[base] == prompts[tuned]  # the same examples stand before each question
     hits = {key: [float(row["answer"] == row["expected"]) for row in rows if row["variant"] == key] for key in (base, tuned)}
     for key, values in hits.items():
         cell = result.cells[ACC][key]
@@ -92,6 +95,66 @@ def test_a_cancelled_one_leaves_no_figures(
     job = end(job_id)
     assert job.status == "cancelled"
     assert not benchmarks.samples_file(job).exists()
+
+
+def worker_of(job: Job) -> psutil.Process:
+    return next(each for each in psutil.Process().children(recursive=True) if str(job.folder) in each.cmdline())
+
+
+@pytest.mark.slow
+@needs_lm_eval
+def test_killed_in_the_middle_it_goes_on_with_the_tasks_that_are_left(
+    services: Services, asked: list[variants.VariantInfo], end: Callable[[str], Job]
+) -> None:
+    """Four parts, killed when the first is there: it is not asked again, and the figures are those of one that was never ended."""
+    rules = BenchmarkRules(num_fewshot=1, limit=10)
+    whole = end(benchmarks.start(services, asked, [CHOICE, ANSWER], rules))
+    job = jobs.find_job(services, benchmarks.start(services, asked, [CHOICE, ANSWER], rules), jobs.EVALUATIONS)
+    first = job.folder / "parts" / "0-0.jsonl"
+    wait_for(first.exists, 120)
+    worker_of(job).kill()
+    assert end(job.id).status == "stopped"
+    assert not benchmarks.samples_file(job).exists()
+    written = first.stat().st_mtime_ns
+    shown = CliRunner().invoke(cli.app, ["benchmark", "--resume", job.id, "--json"], catch_exceptions=False)
+    assert (shown.exit_code, orjson.loads(shown.stdout)["job"]) == (0, job.id)
+    ended = end(job.id)
+    assert done(ended) == done(whole)
+    assert benchmarks.read_result(ended) == benchmarks.read_result(whole)
+    assert benchmarks.samples_file(ended).read_bytes() == benchmarks.samples_file(whole).read_bytes()
+    assert not first.parent.exists()
+    assert written < (ended.folder / "results.json").stat().st_mtime_ns
+
+
+@needs_lm_eval
+def test_what_was_asked_stays_and_changed_tasks_are_refused(
+    services: Services, asked: list[variants.VariantInfo], end: Callable[[str], Job]
+) -> None:
+    """A part that lies there is taken as it is, which proves that it is not asked again; then the task's rows change."""
+    folder = benchmarks.tasks_folder(services)
+    folder.mkdir(parents=True)
+    rows = folder / "rows.jsonl"
+    rows.write_text('{"q": "A?", "a": "b"}\n', encoding="utf-8")
+    (folder / "mine.yaml").write_text(
+        "task: mine\ndataset_path: json\ndataset_kwargs: {data_files: {test: rows.jsonl}}\ntest_split: test\noutput_type: generate_until\n"
+        "doc_to_text: '{{q}}'\ndoc_to_target: '{{a}}'\nmetric_list: [{metric: exact_match}]\ngeneration_kwargs: {max_gen_toks: 4}\n",
+        encoding="utf-8",
+    )
+    job = end(benchmarks.start(services, asked[:1], ["mine"], BenchmarkRules()))
+    done(job)
+    figure = orjson.loads((job.folder / "results.json").read_bytes())["figures"][0]
+    part = job.folder / "parts" / "0-0.jsonl"
+    part.parent.mkdir()
+    part.write_bytes(orjson.dumps({"figures": [figure | {"value": 0.125}], "truncated": 3}) + b"\n")
+    benchmarks.resume(services, job.id)
+    again = end(job.id)
+    assert [cell.value for cells in benchmarks.read_result(again).cells.values() for cell in cells.values()] == [0.125]
+    assert benchmarks.read_result(again).truncated == {"model:demo": 3}
+    rows.write_text('{"q": "A?", "a": "c"}\n', encoding="utf-8")
+    benchmarks.resume(services, job.id)
+    error = end(job.id).error
+    assert error is not None
+    assert (error.code, error.facts["file"]) == ("task_changed", "mine.yaml")
 
 
 def test_what_cannot_begin(services: Services, asked: list[variants.VariantInfo], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

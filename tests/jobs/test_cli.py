@@ -88,7 +88,7 @@ def test_train_by_yaml_pause_and_resume(
     run = json.loads(queued.stdout)["id"]
     wait_for(lambda: store.get(run).status == "running" and store.folder(run).metrics.exists())
     assert run_cli("pause", run).returncode == 0
-    wait_for(lambda: store.get(run).status == "paused", 20)
+    wait_for(lambda: store.get(run).status == "paused")
     assert store.folder(run).newest_checkpoint_step() is not None
     again = run_cli("resume", run)
     assert again.returncode == 0, again.stderr
@@ -98,8 +98,10 @@ def test_train_by_yaml_pause_and_resume(
 
 
 def test_lists(store: ExperimentStore) -> None:
-    assert "demo" in run_cli("list-models").stdout
-    assert "company_facts" in run_cli("list-data").stdout
+    for lists, older, shown in ((("models", "list"), "list-models", "demo"), (("data", "list"), "list-data", "company_facts")):
+        told = run_cli(*lists).stdout
+        assert shown in told
+        assert run_cli(older).stdout == told
     assert run_cli("runs").stdout.strip() == "No runs yet."
 
 

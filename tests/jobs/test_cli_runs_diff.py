@@ -69,3 +69,26 @@ def test_an_unknown_run_is_named(data_dir: Path, pair: tuple[str, str]) -> None:
     assert done.returncode == 2
     assert "nobody" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_list_tells_what_a_run_came_to(data_dir: Path) -> None:
+    store = ExperimentStore(data_dir)
+    runs = {name: add(store, name, []) for name in ("loss", "reward", "nothing")}
+    store.change(store.get(runs["loss"]), summary={"loss_last": 0.51239})
+    store.change(store.get(runs["reward"]), summary={"loss_last": 0.001, "reward_last": 0.75}, error={"code": "run_stopped", "facts": {}})
+    lines = run_cli(data_dir).stdout.splitlines()
+    assert sorted(line.split("completed", 1)[1].split() for line in lines) == [
+        ["loss", "0.5124", "loss"], ["loss", "–", "nothing"], ["reward", "0.75", "reward"],
+    ]  # fmt: skip
+    records = {record["name"]: record for record in json.loads(run_cli(data_dir, "--json").stdout)}
+    assert (records["reward"]["reward"], records["reward"]["error"]) == (0.75, {"code": "run_stopped", "facts": {}})
+    assert records["nothing"]["error"] is None
+
+
+def test_a_long_name_leaves_the_table_readable(data_dir: Path) -> None:
+    store = ExperimentStore(data_dir)
+    runs = [add(store, name, [1.0]) for name in ("x" * 200, "short")]
+    lines = run_cli(data_dir, "diff", *runs).stdout.splitlines()
+    assert max(map(len, lines)) < 120
+    assert "…" in lines[0]
+    assert runs[0] in lines[1]

@@ -10,12 +10,14 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event, Thread
+from types import SimpleNamespace
 
 import pytest
 
 from tests.adapters import add_adapter
 from tests.jobs.conftest import wait_for
 from tunesmith import cli
+from tunesmith.access.people import TRAINER, Person
 from tunesmith.errors import UserError
 from tunesmith.inference.sampling import Sampling
 from tunesmith.services import compare, prompt_sets
@@ -76,7 +78,7 @@ def test_a_stop_keeps_what_was_said(services: Services) -> None:
     with contextlib.closing(asking.run()) as pieces:
         for _ in zip(range(5), pieces, strict=False):
             pass
-    (kept,) = compare.history(services)
+    (kept,) = (compare.open_comparison(services, each.id) for each in compare.history(services)[0])
     assert [each.question for each in kept.rounds] == [QUESTION]
     assert 5 <= len(kept.rounds[0].answers[0].tokens) <= 6
     assert kept.rounds[0].answers[0].finish == ""
@@ -91,6 +93,49 @@ def test_a_stop_keeps_what_was_said(services: Services) -> None:
     assert texts(ask(services, [find_variant(services, "demo")], QUESTION)) == [["The capital of Japan is Tokyo."]]
 
 
+def test_two_tabs_that_go_on_from_one_place_lose_nothing(services: Services) -> None:
+    before = ask(services, [find_variant(services, "demo")], QUESTION)
+    tabs = [compare.follow_up(services, before, question, "", SHORT) for question in (NEXT, "And of France?")]
+    first, second = run(tabs[0]), run(tabs[1])
+    assert first.id == before.id != second.id
+    assert [each.question for each in compare.open_comparison(services, first.id).rounds] == [QUESTION, NEXT]
+    assert [each.question for each in compare.open_comparison(services, second.id).rounds] == [QUESTION, "And of France?"]
+    compare.delete(services, first.id)
+    third = run(compare.follow_up(services, first, NEXT, "", SHORT))
+    compare.restore(services, first.id)  # what was deleted comes back: nothing has taken its place
+    assert compare.open_comparison(services, third.id).rounds[:2] == first.rounds
+
+
+def test_whoever_goes_on_from_anothers_comparison_keeps_a_copy(services: Services) -> None:
+    ann, tom = (services.of(Person(name, TRAINER)) for name in ("Ann", "Tom"))
+    before = ask(ann, [find_variant(services, "demo")], QUESTION)
+    after = run(compare.follow_up(tom, before, NEXT, "", SHORT))
+    assert (before.owner, after.owner) == ("Ann", "Tom")
+    assert compare.open_comparison(services, before.id) == before
+    assert compare.open_comparison(services, after.id) == after
+
+
+def test_who_waits_for_others_can_stop_at_once(services: Services) -> None:
+    demo = find_variant(services, "demo")
+    endless = find_variant(services, add_adapter(services.data_dir, "endless", seed=0, size=1.5).id)  # finds no end of its answer
+    busy, begun = compare.ask(services, [endless], [QUESTION], "", Sampling(max_tokens=8000), keep=False), Event()
+    waits = compare.ask(services, [demo], [NEXT], "", SHORT, keep=False)
+    assert not waits.waits_behind
+    first, second = Thread(target=lambda: [begun.set() for _ in busy.run()]), Thread(target=lambda: list(waits.run()))
+    first.start()
+    assert begun.wait(30)
+    assert waits.waits_behind
+    second.start()
+    waits.stop(patience_seconds=10)
+    second.join(10)
+    assert not second.is_alive()
+    assert first.is_alive()
+    assert waits.comparison.rounds == ()
+    busy.stop(30)
+    first.join(30)
+    assert texts(ask(services, [demo], QUESTION)) == [["The capital of Japan is Tokyo."]]
+
+
 def test_the_command_line_asks_a_set(services: Services, data_dir: Path) -> None:
     adapter = add_adapter(data_dir, "drawn", seed=3, size=0.4)
     prompt_sets.save(services, "capitals", [NEXT])
@@ -101,14 +146,31 @@ def test_the_command_line_asks_a_set(services: Services, data_dir: Path) -> None
     panel = ("model:demo", f"adapter:{adapter.id}@0.5")
     assert [(each["question"], each["variant"]) for each in records] == [(q, key) for q in (QUESTION, NEXT) for key in panel]
     assert all(0 < each["tokens"] <= 5 and each["sampling"]["max_tokens"] == 5 for each in records)
-    assert compare.history(services) == []
+    assert compare.history(services) == ([], [])
+
+
+def test_an_interrupt_prints_what_was_said(services: Services, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    told: list[str] = []
+
+    def interrupt(line: str) -> None:
+        told.append(line)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "stderr", SimpleNamespace(write=interrupt, flush=lambda: None))
+    with pytest.raises(SystemExit) as ended:
+        cli.app(["compare", "--variant", "demo", "--prompt", QUESTION, "--prompt", NEXT], standalone_mode=False)
+    assert (ended.value.code, told) == (130, ["1 of 2 answers\n"])
+    words = capsys.readouterr().out
+    assert "The capital of Japan is Tokyo." in words
+    assert " tokens/s · " in words
+    assert NEXT not in words
 
 
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
         (["--variant", "nobody"], "variant_unknown"), (["--variant", "demo", "--temperature", "9"], "setting_too_large"),
-        (["--variant", "demo@2"], "strength_wrong"), (["--variant", "demo", "--prompts", "none"], "prompt_set_unknown"),
+        (["--variant", "demo@2"], "strength_wrong"), (["--variant", "demo", "--prompts", "none"], "prompts_missing"),
     ],
 )  # fmt: skip
 def test_the_command_line_names_the_fault(arguments: list[str], code: str) -> None:

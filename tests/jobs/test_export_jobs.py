@@ -16,7 +16,7 @@ from tunesmith.errors import UserError
 from tunesmith.export.config import GgufRules, OllamaRules
 from tunesmith.fusion.config import FusionRules
 from tunesmith.jobs.job import Job
-from tunesmith.services import adapters, exports, fusion, jobs, ollama
+from tunesmith.services import adapters, exports, fusion, jobs, ollama, uploads
 from tunesmith.services.context import Services
 from tunesmith.system.paths import DEMO_MODEL
 
@@ -127,7 +127,8 @@ def test_what_cannot_be_meant_is_refused_before_any_work(services: Services, tmp
 def test_an_uploaded_file_is_taken_away(services: Services, tmp_path: Path, finish: Finish) -> None:
     folder = write_adapter_files(tmp_path / "foreign")
     packed = shutil.make_archive(str(tmp_path / "foreign"), "zip", folder)
-    kept = adapters.keep_upload(services, Path(packed).read_bytes(), "My adapter 🎉")
+    with Path(packed).open("rb") as content:
+        kept = uploads.hold(services, [("My adapter 🎉", content)])
     result = done(finish(adapters.start_import(services, kept, "My adapter 🎉", "demo", uploaded=True)))
     assert adapters.find_adapter(services, result["adapter"]).name == "My adapter 🎉"
     assert list((services.data_dir / "uploads").iterdir()) == []

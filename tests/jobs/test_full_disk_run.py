@@ -87,7 +87,7 @@ def test_a_run_whose_disk_fills_up_has_failed_for_want_of_space(small_disk: Path
         if who == "the next supervisor":
             supervisor = Supervisor(ExperimentStore(store.root))
             supervisor.start()
-        wait_for(lambda: store.get(run.id).status == "failed", 20)
+        wait_for(lambda: store.get(run.id).status == "failed")
         error = store.get(run.id).error
         assert error is not None
         assert error["code"] in {"disk_full", "disk_nearly_full"}
@@ -116,7 +116,7 @@ def test_a_stop_is_heard_on_a_full_disk(small_disk: Path, data_path: Path) -> No
             store.rename(run.id, "no room for a name")
         assert os.statvfs(small_disk).f_bavail == 0
         filler.unlink()
-        wait_for(lambda: store.get(run.id).status == "cancelled", 20)
+        wait_for(lambda: store.get(run.id).status == "cancelled")
         assert orjson.loads(store.folder(run.id).record.read_bytes())["status"] == "cancelled"
     finally:
         supervisor.close()

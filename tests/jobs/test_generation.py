@@ -118,17 +118,21 @@ def test_good_and_bad_answers_are_counted(services: Services, double: Endpoint, 
 
 
 def test_a_killed_generation_goes_on_without_loss_or_repetition(services: Services, double: Endpoint) -> None:
+    killed = threading.Event()
+
     def script(number: int, messages: list[dict[str, str]]) -> tuple[int, bytes]:
-        time.sleep(0.05)
+        if number > 5:
+            killed.wait(60)  # it says nothing any more until then
         return say(qa(number))
 
     Double.script = staticmethod(script)
     started = synthesis.start(services, SynthesisRules(count=12, near_threshold=1.0), SOURCES, endpoint=double)
-    wait_for(lambda: synthesis.find_generation(services, started).accepted >= 4, 30)
+    wait_for(lambda: synthesis.find_generation(services, started).accepted >= 4)
     for child in psutil.Process().children():
         if "generation_worker" in " ".join(child.cmdline()):
             os.kill(child.pid, signal.SIGKILL)
-    wait_for(lambda: synthesis.find_generation(services, started).status == "stopped", 10)
+    wait_for(lambda: synthesis.find_generation(services, started).status == "stopped")
+    killed.set()
     before = (synthesis.find_generation(services, started).folder / "rows.jsonl").read_bytes()
     synthesis.resume(services, started)
     done = ended(services, started)
@@ -145,7 +149,7 @@ def test_cancel_keeps_the_rows_and_a_hopeless_model_is_not_asked_for_ever(servic
 
     Double.script = staticmethod(script)
     started = synthesis.start(services, SynthesisRules(count=500, near_threshold=1.0), SOURCES, endpoint=double)
-    wait_for(lambda: synthesis.find_generation(services, started).accepted >= 2, 30)
+    wait_for(lambda: synthesis.find_generation(services, started).accepted >= 2)
     with pytest.raises(UserError) as caught:
         synthesis.delete(services, started)
     assert caught.value.code == "job_running"

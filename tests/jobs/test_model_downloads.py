@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.adapters import write_adapter_files
-from tests.hub_models import WEIGHTS, demo_repository
+from tests.hub_models import WEIGHTS, demo_repository, hub
+from tests.idle_services import stop_supervising
 from tests.jobs.conftest import done, wait_for
-from tests.loopback_hub import COMMIT, LoopbackHub, serve_hub
+from tests.loopback_hub import COMMIT, LoopbackHub
 from tunesmith.access.people import TRAINER, VIEWER, Person
 from tunesmith.cli import app
 from tunesmith.errors import UserError
@@ -31,17 +32,9 @@ from tunesmith.store.files import write_json
 from tunesmith.system import memory
 from tunesmith.system.paths import DEMO_MODEL
 
+__all__ = ["hub"]
 AS_IS = ArrivalRules()
 Finish = Callable[[str], Job]
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
-    with serve_hub() as served:
-        monkeypatch.setenv("HF_ENDPOINT", served.address)
-        monkeypatch.delenv("HF_TOKEN", raising=False)
-        served.models["team/tiny"] = demo_repository()
-        yield served
 
 
 def start(s: Services, rules: ArrivalRules = AS_IS, name: str = "team/tiny") -> str:
@@ -98,7 +91,7 @@ def test_a_download_that_was_killed_or_cancelled_goes_on_with_the_rest(services:
     model_hub.resume(services, job_id)
     wait_for(lambda: len(hub.ranges) == 1)
     jobs.cancel(services, job_id)  # heard although nothing comes
-    wait_for(lambda: jobs.find_job(services, job_id).ended, 5)
+    wait_for(lambda: jobs.find_job(services, job_id).ended)
     job = jobs.find_job(services, job_id)
     assert (job.status, job.phase) == ("cancelled", "downloading")
     assert job.first_share > 0.2  # the pace is that of what came since
@@ -203,7 +196,7 @@ def test_a_model_is_deleted_and_comes_back_but_not_while_it_is_needed(services: 
     model = models.find_model(services, "team--tiny")
     with pytest.raises(UserError, match="owned_by_another"):
         model_library.trash(tom, model)
-    services.supervisor._closed = True  # nothing is launched
+    stop_supervising(services)  # nothing is launched
     facts = {"name": "needs it", "kind": "train", "method": "sft", "model": model.id, "data": "rows", "data_path": "/rows"}
     run = services.store.create("iters: 1\n", model_path=str(model.path), **facts)
     with pytest.raises(UserError) as error:

@@ -51,7 +51,7 @@ def test_a_paused_run_frees_the_accelerator_and_goes_on_as_if_nothing_had_been(
     whole, parts, other = submit(iters=60), submit(iters=60), submit(iters=2)
     wait_for(lambda: len(losses(store, parts.id)) > 5)
     runs.pause(services, parts.id)
-    wait_for(lambda: status(store, parts.id) == "paused", 20)
+    wait_for(lambda: status(store, parts.id) == "paused")
     assert runs.snapshot(services, parts.id).resumable
     assert store.folder(parts.id).has_adapter()
     wait_for(lambda: status(store, other.id) == "completed")
@@ -66,7 +66,7 @@ def test_a_killed_run_is_resumed_from_its_checkpoint(services: Services, store: 
     whole, run = submit(iters=40), submit(iters=40)
     wait_for(lambda: store.folder(run.id).newest_checkpoint_step() is not None and len(losses(store, run.id)) > 6)
     os.killpg(store.get(run.id).pid, signal.SIGKILL)
-    wait_for(lambda: status(store, run.id) == "interrupted", 5)
+    wait_for(lambda: status(store, run.id) == "interrupted")
     runs.resume(services, run.id)
     wait_for(lambda: status(store, run.id) == "completed")
     assert losses(store, run.id) == losses(store, whole.id)
@@ -76,7 +76,7 @@ def test_a_shutdown_pauses_a_run(services: Services, store: ExperimentStore, sub
     run = submit(iters=100_000)
     wait_for(lambda: len(losses(store, run.id)) > 2)
     os.kill(store.get(run.id).pid, signal.SIGTERM)
-    wait_for(lambda: status(store, run.id) == "paused", 20)
+    wait_for(lambda: status(store, run.id) == "paused")
     assert runs.snapshot(services, run.id).resumable
 
 
@@ -86,7 +86,7 @@ def test_a_paused_run_can_be_thrown_away_and_a_running_one_not_resumed(services:
     with pytest.raises(UserError, match="run_not_resumable"):
         runs.resume(services, run.id)
     runs.pause(services, run.id)
-    wait_for(lambda: status(store, run.id) == "paused", 20)
+    wait_for(lambda: status(store, run.id) == "paused")
     store.trash(run.id)
     assert run.id not in {e.id for e in store.all()[0]}
 
@@ -138,7 +138,7 @@ def test_measuring_waits_for_nobody(services: Services, store: ExperimentStore, 
     with pytest.raises(UserError, match="accelerator_busy"):
         plan.measure_run(services, TrainConfig(model="demo", data="company_facts"))
     runs.stop(services, run.id)
-    wait_for(lambda: status(store, run.id) == "cancelled", 20)
+    wait_for(lambda: status(store, run.id) == "cancelled")
 
 
 def test_what_goes_wrong_in_a_measurement_is_named(services: Services) -> None:
@@ -152,7 +152,7 @@ def test_events_tell_the_resume(services: Services, store: ExperimentStore, subm
     run = submit(iters=30)
     wait_for(lambda: len(losses(store, run.id)) > 3)
     runs.pause(services, run.id)
-    wait_for(lambda: status(store, run.id) == "paused", 20)
+    wait_for(lambda: status(store, run.id) == "paused")
     runs.resume(services, run.id)
     wait_for(lambda: status(store, run.id) == "completed")
     kinds = [e["kind"] for e in LineTail(store.folder(run.id).events).read_new()]
@@ -165,7 +165,7 @@ def test_a_full_disk_at_a_checkpoint_leaves_the_last_good_one(services: Services
     run = submit(iters=100_000, lora_parameters=LoraParameters(rank=64))
     wait_for(lambda: store.folder(run.id).newest_checkpoint_step() is not None)
     runs.pause(services, run.id)
-    wait_for(lambda: status(store, run.id) == "paused", 20)
+    wait_for(lambda: status(store, run.id) == "paused")
     folder = store.folder(run.id)
     step = folder.newest_checkpoint_step()
     folder.forget_requests("pause")

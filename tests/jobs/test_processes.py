@@ -37,7 +37,7 @@ def test_a_stop_reaches_both_processes(store: ExperimentStore, supervisor: Super
     run = submit(iters=100_000, num_processes=2)
     wait_for(lambda: len(figures(store, run, "train_loss")) > 2, 120)
     store.folder(run.id).request("cancel")
-    wait_for(lambda: store.get(run.id).status == "cancelled", 20)
+    wait_for(lambda: store.get(run.id).status == "cancelled")
     assert store.folder(run.id).has_adapter()
 
 

@@ -47,7 +47,7 @@ def start_from_other_pages(data: Path, *arguments: tuple[object, ...]) -> None:
         "assert {server.status for server in store.all()} == {'starting'}",
         "assert not {'mlx', 'mlx_lm', 'transformers', 'uvicorn'} & set(sys.modules)",
     ]  # fmt: skip
-    subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True, timeout=120)
 
 
 def wait_until_ready(store: ServingStore, server: ModelServer) -> ModelServer:
@@ -62,7 +62,7 @@ def port_of(server: ModelServer) -> int:
 
 
 def client_of(server: ModelServer, key: str = "none") -> openai.OpenAI:
-    return openai.OpenAI(base_url=server.address, api_key=key, max_retries=0, timeout=30)
+    return openai.OpenAI(base_url=server.address, api_key=key, max_retries=0, timeout=120)
 
 
 @dataclass(frozen=True)
@@ -225,16 +225,16 @@ def test_other_models_are_not_loaded(client: openai.OpenAI, name: str) -> None:
 )
 def test_what_no_client_sends(scene: Scene, method: str, path: str, headers: dict[str, str], body: bytes, status: int, code: str) -> None:
     sent = {"Content-Type": "application/json", "Origin": "http://other.example", **headers}
-    answer = requests.request(method, scene.base.address + path, headers=sent, data=body, timeout=10)
+    answer = requests.request(method, scene.base.address + path, headers=sent, data=body, timeout=60)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
     assert not [name for name in answer.headers if name.lower().startswith("access-control")]
 
 
 @pytest.mark.parametrize("key", ["wrong", KEY[:-1], KEY + "x", "ключ"])
 def test_a_wrong_key_is_refused(scene: Scene, key: str) -> None:
-    answer = requests.get(scene.tuned.address + "/models", headers={"Authorization": f"Bearer {key}".encode()}, timeout=10)
+    answer = requests.get(scene.tuned.address + "/models", headers={"Authorization": f"Bearer {key}".encode()}, timeout=60)
     assert (answer.status_code, answer.json()["error"]["type"]) == (401, "authentication_error")
-    assert requests.get(scene.tuned.address + "/models", timeout=10).status_code == 401
+    assert requests.get(scene.tuned.address + "/models", timeout=60).status_code == 401
 
 
 def test_an_adapter_answers_as_in_mlx_lm_with_its_own_prompt_format(scene: Scene, tuned: openai.OpenAI, known: Known) -> None:
@@ -287,7 +287,7 @@ def test_the_shown_command_asks_the_server(scene: Scene) -> None:
         pytest.skip("curl is not installed")
     command = curl_line(scene.tuned.address, "demo/tuned", "TUNED_KEY", "It's 5 o'clock?")
     shell = subprocess.run(
-        ["bash", "-c", command + " -s"], env=os.environ | {"TUNED_KEY": KEY}, capture_output=True, check=True, timeout=30
+        ["bash", "-c", command + " -s"], env=os.environ | {"TUNED_KEY": KEY}, capture_output=True, check=True, timeout=120
     )
     assert orjson.loads(shell.stdout)["choices"][0]["message"]["content"]
     assert KEY not in command
@@ -340,9 +340,9 @@ def test_a_server_that_starts_can_be_stopped_and_one_that_is_killed_is_told_apar
     stopped, killed = (store.start(DEMO_MODEL, None, name) for name in ("stopped", "killed"))
     store.stop(stopped.id)
     assert (store.get(stopped.id).status, store.get(stopped.id).error) == ("stopped", None)
-    wait_for(lambda: (killed.folder / "server.json").exists(), 30)
+    wait_for(lambda: (killed.folder / "server.json").exists())
     psutil.Process(orjson.loads((killed.folder / "server.json").read_bytes())["pid"]).send_signal(signal.SIGKILL)
-    wait_for(lambda: store.get(killed.id).status != "starting", 10)
+    wait_for(lambda: store.get(killed.id).status != "starting")
     found = store.get(killed.id)
     assert (found.status, found.error and found.error.code) == ("failed", "serving_died")
 
@@ -364,7 +364,7 @@ def test_a_stop_in_the_middle_of_an_import_is_no_failure(tmp_path: Path) -> None
         assert importing.stdout
         assert importing.stdout.readline() == b"ready\n"
         importing.terminate()
-        assert importing.wait(10) == 0
+        assert importing.wait(60) == 0
     assert orjson.loads((tmp_path / "end.json").read_bytes()) == {"status": "stopped"}
 
 
@@ -386,7 +386,7 @@ def test_only_an_admin_opens_a_model_to_the_network_and_it_asks_for_a_key(
         assert len(started.key) >= 32
 
         def ask(host: str, **headers: str) -> requests.Response:
-            return requests.get(f"http://127.0.0.1:{port}/v1/models", headers={"Host": host, **headers}, timeout=10)
+            return requests.get(f"http://127.0.0.1:{port}/v1/models", headers={"Host": host, **headers}, timeout=60)
 
         assert {ask(host, **key).status_code for host in (f"127.0.0.1:{port}", f"studio.example:{port}", "localhost")} == {200}
         for host in ("evil.example", f"127.0.0.1.evil.example:{port}", f"127.0.0.1:{port}x", ""):
@@ -416,8 +416,8 @@ def test_the_command_serves_too(scene: Scene) -> None:
         assert not address.startswith("http://0.0.0.0")  # which is nobody's
         headers = {"Authorization": f"Bearer {KEY}", "Host": urlsplit(address).netloc}
         here = f"http://127.0.0.1:{address.rpartition(':')[2]}/models"
-        assert requests.get(here, headers=headers, timeout=10).json()["data"][0]["id"] == "tuned"
-        renamed = requests.get(here, headers=headers | {"Host": "studio.evil.example"}, timeout=10)
+        assert requests.get(here, headers=headers, timeout=60).json()["data"][0]["id"] == "tuned"
+        renamed = requests.get(here, headers=headers | {"Host": "studio.evil.example"}, timeout=60)
         assert (renamed.status_code, renamed.json()["error"]["code"]) == (403, "server_host_refused")
         server.terminate()
-        server.wait(10)
+        server.wait(60)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -20,12 +21,13 @@ from tunesmith.evaluation.config import EvaluationConfig
 from tunesmith.evaluation.gate import GateRule
 from tunesmith.evaluation.metrics import build_metric
 from tunesmith.evaluation.set_scores import score_set
+from tunesmith.i18n.catalog import t
 from tunesmith.inference.sampling import Sampling
 from tunesmith.jobs import job as job_files
 from tunesmith.jobs.answer_files import read_answers
 from tunesmith.jobs.job_worker import Reporter, run_to_end
 from tunesmith.jobs.work.evaluation import evaluate
-from tunesmith.services import context, evaluations
+from tunesmith.services import context, evaluations, shelved
 from tunesmith.services import evaluation_results as results
 from tunesmith.services.context import Services
 from tunesmith.services.evaluations import Evaluation
@@ -43,7 +45,7 @@ def services(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Servic
     def work(folder: Path) -> dict[str, object]:
         return {"status": "completed", "result": evaluate(read_json(folder / job_files.REQUEST), Reporter(folder))}
 
-    monkeypatch.setattr(job_files, "launch", lambda folder, *_: run_to_end(folder, partial(work, folder)))
+    monkeypatch.setattr(job_files, "_start_worker", lambda folder, *_: run_to_end(folder, partial(work, folder)))
     opened = context.build_services()
     yield opened
     opened.close()
@@ -101,6 +103,14 @@ def test_scores_are_those_of_its_answers(services: Services, tuned: str, wait: C
     losses = results.read_scores(found)["likelihood"]
     assert losses["model:demo"]["perplexity"] == pytest.approx(np.exp(losses["model:demo"]["loss"]))
     assert losses[tuned]["loss"] != losses["model:demo"]["loss"]
+    assert results.measured(found) == [*wanted, "loss", "perplexity"]
+    for metric in ("loss", "perplexity"):  # each row's own loss and tokens give the figure of all
+        means = {each.variant: each.interval.mean for each in results.figures(found, metric)}
+        assert means == pytest.approx({key: record[metric] for key, record in losses.items()}, rel=1e-9)
+        (compared,) = results.differences(found, metric, "model:demo").values()
+        assert compared.difference == pytest.approx(means[tuned] - means["model:demo"])
+        assert compared.smaller_is_better
+    assert losses[tuned]["rows"] == [row.line for row in rows]
     assert results.read_scores(found)["contamination"] == []
 
 
@@ -117,6 +127,22 @@ def test_an_adapter_in_half_strength_and_a_copy_of_the_base(services: Services, 
     losses = results.read_scores(found)["likelihood"]
     assert losses["model:copy"] == losses["model:demo"]
     assert len({record["loss"] for record in losses.values()}) == 3
+
+
+def test_loss_is_measured_behind_the_system_prompt_and_one_row_longer_is_cut(
+    services: Services, tuned: str, wait: Callable[[str], Evaluation]
+) -> None:
+    """What stands before a question changes what is foretold after it; a cut row has other tokens, which nobody compares."""
+    config = EvaluationConfig(data="company_facts", limit=6)
+    losses = {}
+    for name, changes in {"plain": {}, "asked": {"system": "Answer in French."}, "cut": {"longest_tokens": 28}}.items():
+        found = completed(wait(evaluations.start(services, ["model:demo", tuned], replace(config, **changes), SHORT, {}, name)))
+        losses[name] = results.read_scores(found)["likelihood"]["model:demo"]
+    assert losses["plain"]["tokens"] == losses["asked"]["tokens"] > losses["cut"]["tokens"]
+    assert losses["plain"]["targets"] == losses["asked"]["targets"] != losses["cut"]["targets"]
+    assert abs(losses["plain"]["loss"] - losses["asked"]["loss"]) > 1e-3
+    _, best = results.ask(services, found, tuned, GateRule("loss"))
+    assert not best.earlier  # the earlier ones foretold other tokens
 
 
 CHANGES = {"data": "evaluation_data_changed", "weights": "evaluation_variant_changed", "settings": "evaluation_settings_changed"}
@@ -137,7 +163,7 @@ def test_what_has_changed_is_refused(services: Services, tuned: str, wait: Calla
         request = json.loads((folder / "request.json").read_bytes())
         request["sampling"]["max_tokens"] = 3
         (folder / "request.json").write_text(json.dumps(request))
-    evaluations.resume(services, started)
+    shelved.resume(services, started)
     again = wait(started)
     assert again.job.error is not None
     assert again.job.error.code == CHANGES[what]
@@ -174,6 +200,46 @@ def test_plain_text_is_measured_without_answers(services: Services, wait: Callab
     without = wait(evaluations.start(services, ["model:demo"], EvaluationConfig(data=str(path), likelihood=False), SHORT, {}))
     assert without.job.error is not None
     assert without.job.error.code == "evaluation_asks_nothing"
+
+
+def test_the_gate_asks_of_loss_and_perplexity(
+    services: Services, tuned: str, wait: Callable[[str], Evaluation], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The drawn adapter foretells worse than the base: the base passes the gate, the adapter does not; no metric of answers is needed."""
+    asked = ("evaluate", "--variant", tuned, "--variant", "demo", "--data", "company_facts", "--max-tokens", "2", "--no-likelihood")
+    code, said = run_here(capsys, *asked, "--gate", "perplexity:0.1", "--baseline", tuned, "--json")
+    record = json.loads(said)
+    assert (code, record["gate"]["verdict"], record["gate"]["candidate"]) == (0, "better", "model:demo")
+    compared = record["gate"]["comparison"]
+    by_key = {each["variant"]: each["perplexity"] for each in record["variants"]}
+    assert compared["difference"] == pytest.approx(by_key["model:demo"] - by_key[tuned])
+    assert compared["low"] < compared["difference"] < compared["high"] < -0.1
+    code, said = run_here(capsys, "evaluate", "--resume", record["id"], "--gate", "loss")
+    assert (code, "demo is better than drawn." in said) == (0, True)
+    found = wait(record["id"])
+    first = results.read_scores(found)["likelihood"]
+    assert [each.name for each in evaluations.list_evaluations(services)] == [found.name]
+    again = completed(wait(evaluations.start(services, [tuned], replace(FACTS, limit=200), Sampling(max_tokens=2), {})))
+    verdict, best = results.ask(services, again, tuned, GateRule("loss"))
+    assert (verdict.verdict, best.evaluation, best.record["key"], best.earlier) == ("worse", found.id, "model:demo", True)
+    assert verdict.comparison.right_mean == pytest.approx(first["model:demo"]["loss"])
+
+
+def test_the_best_so_far_was_asked_in_the_same_way(services: Services, tuned: str, wait: Callable[[str], Evaluation]) -> None:
+    """Neither longer answers nor another system prompt nor a changed function makes a best that others are measured by."""
+    rewards = services.data_dir / "rewards"
+    rewards.mkdir()
+    wanted: dict[str, dict[str, object]] = {"chrf": {}, "mine.py:points": {}}
+    config = EvaluationConfig(data="company_facts", limit=4, likelihood=False)
+    for words, changes, sampling in (("1", {}, SHORT), ("2", {}, Sampling(max_tokens=4)), ("2", {"system": "Be brief."}, SHORT)):
+        (rewards / "mine.py").write_text(f"def points(completions, **columns):\n    return [{words}.0 for c in completions]\n")
+        completed(wait(evaluations.start(services, ["model:demo"], replace(config, **changes), sampling, wanted, words)))
+    (rewards / "mine.py").write_text("def points(completions, **columns):\n    return [1.5 for c in completions]\n")
+    last = completed(wait(evaluations.start(services, [tuned, "model:demo"], config, SHORT, wanted)))
+    _, best = results.ask(services, last, tuned, GateRule("chrf"))
+    assert (best.evaluation_name, best.earlier) == ("1", True)
+    _, best = results.ask(services, last, tuned, GateRule("mine.py:points"))
+    assert not best.earlier
 
 
 def test_the_gate_asks_against_the_best_so_far(services: Services, tuned: str, wait: Callable[[str], Evaluation]) -> None:
@@ -226,6 +292,16 @@ def test_from_the_terminal(services: Services, tmp_path: Path, capsys: pytest.Ca
     with pytest.raises(UserError) as caught:
         run_here(capsys, *predict, str(tmp_path / "answers.xls"))
     assert caught.value.code == "predictions_format"
+
+
+def test_one_that_ends_early_tells_how_it_goes_on(services: Services, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = copy_of_facts(tmp_path)
+    started = evaluations.start(services, ["model:demo"], EvaluationConfig(data=data, limit=1, likelihood=False), SHORT, {})
+    (Path(data) / "test.jsonl").write_text('{"prompt": "Another?", "completion": "Yes."}\n', encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        run_here(capsys, "evaluate", "--resume", started)
+    assert caught.value.code == "evaluation_data_changed"
+    assert t("cli.goes_on", "en", command="tunesmith evaluate", job=started) in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

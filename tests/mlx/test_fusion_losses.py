@@ -41,6 +41,9 @@ def test_rows_of_one_batch_as_if_alone(base: LoadedModel, monkeypatch: pytest.Mo
     assert found.tokens == tokens == 7
     assert found.loss == pytest.approx(total / tokens, rel=1e-5)
     assert told[-1] == 1
+    alone = [mean_loss(base.model, [each]) for each in ROWS]
+    assert found.row_losses == pytest.approx([each.loss for each in alone], rel=1e-5)  # each in its own place
+    assert found.row_tokens == [3, 2, 1, 1]
 
 
 def test_rows_are_read_cut_and_counted(base: LoadedModel, tmp_path: Path) -> None:

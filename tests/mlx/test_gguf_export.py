@@ -256,6 +256,8 @@ def test_adapters_that_gguf_cannot_hold_are_refused(tmp_path: Path) -> None:
 PEAK = """
 import resource, sys
 from pathlib import Path
+from tunesmith.models.blas import prepare_worker
+prepare_worker()
 from tests.tiny_models import make_tiny_model
 from tunesmith.export.gguf import export_gguf
 from tunesmith.models.fused_weights import fused_weights

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import orjson
 import psutil
 import pytest
 
 from tunesmith.errors import UserError
-from tunesmith.inference.client import HostClient
+from tunesmith.inference.client import Answers, HostClient
+from tunesmith.inference.host import Host
 from tunesmith.inference.protocol import Asked, Sent
 from tunesmith.inference.sampling import Sampling
 from tunesmith.system.paths import DEMO_DATA, DEMO_MODEL
@@ -67,7 +71,7 @@ def test_a_closed_stream_cancels(host: HostClient) -> None:
     stream.close()  # type: ignore[attr-defined]
     began = time.monotonic()
     assert answer(host) == "The capital of Japan is Tokyo."
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 60
 
 
 def test_sampling_repeats_with_its_seed(host: HostClient) -> None:
@@ -97,6 +101,32 @@ def test_a_killed_host_is_reported_and_replaced(host: HostClient) -> None:
     assert answer(host) == "The capital of Japan is Tokyo."
 
 
+def test_the_end_of_a_host_is_not_told_to_who_waits_for_the_next(host: HostClient) -> None:
+    """A host dies, a question starts the next one, and only then the first one's reader comes to tell it."""
+    dead, answers = host._start(), Answers()
+    with subprocess.Popen([sys.executable, "-c", ""]) as living:
+        host._waiting[99] = living, answers
+        readers = [thread for thread in threading.enumerate() if thread.name == "tunesmith-host-reader"]
+        dead.kill()
+        for reader in readers:
+            reader.join(10)
+            assert not reader.is_alive()
+    assert answers.empty()
+
+
+def test_what_nobody_waits_for_any_more_loads_no_model(host: HostClient, tmp_path: Path) -> None:
+    out = io.BytesIO()
+    worker = Host(out)
+    for cancelled in (True, False):
+        worker.cancelled |= {7} if cancelled else set()
+        worker.answer({"id": 7, "op": "stream", "model": str(tmp_path), "asked": [], "sampling": {}})
+    first, second = map(orjson.loads, out.getvalue().splitlines())
+    assert first == {"id": 7, "done": True}
+    assert second["error"]["code"] == "model_config_missing"
+    assert list(host.stream(DEMO_MODEL, [ASKED], Sampling(), unwanted=lambda: True)) == []
+    assert not host.busy
+
+
 def test_tokens_are_counted_by_the_models_own_tokenizer(host: HostClient) -> None:
     report = host.count_tokens(DEMO_MODEL, DEMO_DATA / "company_facts", "sft", ["messages"], RULES, BATCHING, LENGTH)
     lines = (DEMO_DATA / "company_facts" / "train.jsonl").read_text().splitlines()
@@ -124,7 +154,7 @@ time.sleep(60)
         pid = int(parent.stdout.readline())
         time.sleep(2)
         parent.kill()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline
         time.sleep(0.05)

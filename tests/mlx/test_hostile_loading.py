@@ -20,8 +20,8 @@ WEIGHTS, TOKENIZER = "model_weights_broken", "model_tokenizer_broken"
 LOAD_EACH = """
 import sys
 from pathlib import Path
-from tunesmith.models.blas import prepare_engine
-prepare_engine()
+from tunesmith.models.blas import prepare_worker
+prepare_worker()
 from tunesmith.errors import UserError
 from tunesmith.models.loading import load_model
 for path in sorted(Path(sys.argv[1]).iterdir()):

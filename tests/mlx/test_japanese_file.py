@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tunesmith.services import dataset_versions as versions
-from tunesmith.services import datasets
+from tunesmith.services import datasets, uploads
 from tunesmith.services.context import Services, build_services
 
 CODE = "```python\ndef ｆ(x):\n    return x  # ﾃｽﾄ\n\n\nprint(f(1))\n```"
@@ -29,7 +29,7 @@ def services(data_dir: object) -> Iterator[Services]:
 
 def test_a_shift_jis_file_is_read_normalised_and_trained(services: Services, run_training: Callable[..., tuple[str, Path]]) -> None:
     content = "質問,回答\r\n" + "".join(f'"{q}","{a}"\r\n' for q, a in ROWS * 4)
-    path = versions.hold_upload(services, [("問答.csv", io.BytesIO(content.encode("cp932")))])
+    path = uploads.hold(services, [("問答.csv", io.BytesIO(content.encode("cp932")))])
     assert versions.inspect_file(path).encoding == "cp932"
     name = versions.import_file(services, path)
     assert datasets.row_value(services, name, "train", 0) == {"prompt": ROWS[0][0], "answer": ROWS[0][1]}

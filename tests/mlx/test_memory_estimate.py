@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tunesmith.models.blas import prepare_engine
+from tunesmith.models.blas import prepare_engine, prepare_worker
 
-prepare_engine()  # before the first import of mlx
+(prepare_worker if __name__ == "__main__" else prepare_engine)()  # before the first import of mlx
 
 import dataclasses  # noqa: E402
 import shutil  # noqa: E402

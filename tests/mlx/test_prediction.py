@@ -133,8 +133,8 @@ def test_rows_that_ask_nothing_are_counted(base: LoadedModel, tmp_path: Path) ->
 KILLED = """
 import sys
 from pathlib import Path
-from tunesmith.models.blas import prepare_engine
-prepare_engine()
+from tunesmith.models.blas import prepare_worker
+prepare_worker()
 import orjson
 from tunesmith.data.formats import Row
 from tunesmith.inference.prediction import predict

@@ -42,7 +42,7 @@ def name_of(rules: QuantizeRules) -> str:
 def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("rows")
     (folder / "valid.jsonl").write_bytes(
-        b"\n".join(orjson.dumps({"text": f"The sea is blue, and {n} plus 1 is {n + 1}."}) for n in range(9))
+        b"\n".join(orjson.dumps({"text": f"The sea is blue, and {n} plus 1 is {n + 1}."}) for n in range(3))
     )
     return folder
 

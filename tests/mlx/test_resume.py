@@ -12,7 +12,7 @@ from typing import Any
 import mlx.core as mx
 import pytest
 
-from tests.mlx.conftest import read_lines
+from tests.mlx.conftest import read_lines, trainer_in, writer_of_rows
 from tunesmith.errors import UserError
 from tunesmith.models.adapter_files import WEIGHTS
 from tunesmith.store.series import MetricSeries
@@ -51,10 +51,16 @@ def assert_same(left: Path, right: Path) -> None:
     assert all(mx.array_equal(a[name], b[name]).item() for name in a)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run that was never stopped."""
+    root = tmp_path_factory.mktemp("whole")
+    return trainer_in(root)(writer_of_rows(root)(PAIRS, PAIRS[:3]), **SETTINGS)[1]
+
+
 @pytest.mark.parametrize("step", random.Random(20).sample(range(1, 12), 5))
-def test_stopped_anywhere_and_resumed_is_uninterrupted(run_training: Train, write_rows: Write, step: int) -> None:
+def test_stopped_anywhere_and_resumed_is_uninterrupted(whole: Path, run_training: Train, write_rows: Write, step: int) -> None:
     data = write_rows(PAIRS, PAIRS[:3])
-    _, whole = run_training(data, **SETTINGS)
     status, parts = run_training(data, wish=stop_after(step, "pause"), **SETTINGS)
     assert status == "paused"
     status, _ = run_training(data, again=parts, **SETTINGS)
@@ -73,10 +79,9 @@ def test_every_optimiser_resumes_exactly(run_training: Train, write_rows: Write,
     assert any(float(mx.abs(w).max()) > 0 for name, w in weights(whole).items() if name.endswith("lora_b"))
 
 
-def test_a_killed_run_goes_on_from_its_newest_checkpoint(run_training: Train, write_rows: Write) -> None:
+def test_a_killed_run_goes_on_from_its_newest_checkpoint(whole: Path, run_training: Train, write_rows: Write, tmp_path: Path) -> None:
     """What was measured after that checkpoint is measured again, not shown twice."""
     data = write_rows(PAIRS, PAIRS[:3])
-    _, whole = run_training(data, **SETTINGS)
 
     class Killed(Exception):
         pass
@@ -90,7 +95,7 @@ def test_a_killed_run_goes_on_from_its_newest_checkpoint(run_training: Train, wr
 
     with pytest.raises(Killed):
         run_training(data, wish=kill, **SETTINGS)
-    parts = next(p for p in whole.parent.iterdir() if p.name.startswith("run-") and p != whole)
+    parts = tmp_path / "run-1"
     assert [p.name for p in (parts / "checkpoints").iterdir()] == ["step-5"]
     run_training(data, again=parts, **SETTINGS)
     assert_same(parts, whole)
@@ -98,9 +103,8 @@ def test_a_killed_run_goes_on_from_its_newest_checkpoint(run_training: Train, wr
     assert next(e["step"] for e in events if e["kind"] == "resumed") == 5
 
 
-def test_a_damaged_checkpoint_is_passed_over(run_training: Train, write_rows: Write) -> None:
+def test_a_damaged_checkpoint_is_passed_over(whole: Path, run_training: Train, write_rows: Write) -> None:
     data = write_rows(PAIRS, PAIRS[:3])
-    _, whole = run_training(data, **SETTINGS)
     _, parts = run_training(data, wish=stop_after(9, "pause"), **SETTINGS)
     (parts / "checkpoints" / "step-9" / "optimizer.safetensors").write_bytes(b"broken")
     run_training(data, again=parts, **SETTINGS)

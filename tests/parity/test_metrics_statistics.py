@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tunesmith.evaluation.intervals import IntervalRules, mean_interval, sign_test
+from tunesmith.evaluation.intervals import IntervalRules, compare_paired, mean_interval, sign_test
+from tunesmith.evaluation.perplexity import likelihood_estimator
 from tunesmith.evaluation.ratings import PRIOR_VOTES, fit_strengths
 
 stats = pytest.importorskip("scipy.stats", reason="scipy comes with mergekit, in the extra parity")
@@ -26,6 +27,26 @@ def test_the_bootstrap_is_scipys() -> None:
         spread = theirs.standard_error
         assert ours.low == pytest.approx(theirs.confidence_interval.low, abs=0.1 * spread)
         assert ours.high == pytest.approx(theirs.confidence_interval.high, abs=0.1 * spread)
+
+
+def test_the_paired_bootstrap_of_losses_and_perplexities_is_scipys() -> None:
+    """Both draw rows with their tokens; the ratio of two sums is worked out anew for each draw."""
+    chance = np.random.default_rng(4)
+    tokens = chance.integers(3, 80, 120).astype(float)
+    right = 1 + tokens / 60 + chance.normal(0, 0.4, 120)
+    left = right - 0.1 + chance.normal(0, 0.2, 120)
+    for metric in ("loss", "perplexity"):
+
+        def difference(ours: np.ndarray, theirs: np.ndarray, weights: np.ndarray, axis: int, metric: str = metric) -> np.ndarray:
+            means = [(each * weights).sum(axis) / weights.sum(axis) for each in (ours, theirs)]
+            return means[0] - means[1] if metric == "loss" else np.exp(means[0]) - np.exp(means[1])
+
+        rules = {"n_resamples": 10_000, "method": "percentile", "paired": True, "vectorized": True, "rng": 3}
+        theirs = stats.bootstrap((left, right, tokens), difference, **rules)
+        ours = compare_paired(left, right, IntervalRules(), likelihood_estimator(metric, tokens))
+        assert ours.difference == pytest.approx(float(difference(left, right, tokens, 0)))
+        assert ours.low == pytest.approx(theirs.confidence_interval.low, abs=0.1 * theirs.standard_error)
+        assert ours.high == pytest.approx(theirs.confidence_interval.high, abs=0.1 * theirs.standard_error)
 
 
 def test_the_ratings_are_the_likeliest() -> None:

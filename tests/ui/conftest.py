@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ from typing import Any
 import orjson
 import pytest
 import streamlit as st
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
+from tests.idle_services import stop_supervising
 from tunesmith.services import context
 from tunesmith.services.context import Services
 from tunesmith.settings.files import to_yaml
@@ -25,6 +28,14 @@ PAGES = (
 )  # fmt: skip
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _packages_are_scanned_once() -> Iterator[None]:
+    """Each AppTest reads what every installed package says of itself, two thirds of a page's time; a server does it once, too."""
+    with pytest.MonkeyPatch.context() as streamlit:
+        streamlit.setattr(manifest_scanner, "scan_component_manifests", functools.cache(manifest_scanner.scan_component_manifests))
+        yield
+
+
 @pytest.fixture
 def services(monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
     monkeypatch.chdir(ROOT)
@@ -32,8 +43,7 @@ def services(monkeypatch: pytest.MonkeyPatch) -> Iterator[Services]:
     st.cache_resource.clear()
     st.cache_data.clear()
     opened = context.open_services()
-    opened.supervisor._closed = True  # no thread: nothing is launched behind a page test
-    opened.supervisor.wake()
+    stop_supervising(opened)  # nothing is launched behind a page test
     yield opened
     opened.close()
     context.open_services.cache_clear()
@@ -47,8 +57,7 @@ def open_page(services: Services) -> Callable[..., AppTest]:
             app.query_params[name] = value
         if lang:
             app.session_state["language"] = lang
-        app.run()  # registers the pages
-        return app if page == "home" else app.switch_page(f"../../../pages/{page}.py").run()
+        return app.run() if page == "home" else app.switch_page(f"../../../pages/{page}.py").run()
 
     return open_at
 

@@ -11,7 +11,7 @@ from tests.arena_votes import cast, make_round, open_arena
 from tests.ui.conftest import everything_visible
 from tests.ui.test_pages import assert_healthy
 from tunesmith.i18n.catalog import t
-from tunesmith.services import arena, prompt_sets
+from tunesmith.services import adapters, arena, prompt_sets
 from tunesmith.services.context import Services
 from tunesmith.store.votes import ArenaRecord
 
@@ -141,6 +141,36 @@ def test_a_prompt_sets_questions_are_asked_too(open_page: OpenPage, services: Se
     app.segmented_control(key=f"arena_source-{record.id}").set_value("set").run()
     assert_healthy(app)
     assert t("arena.left", left="3", all="3") in [caption.value for caption in app.caption]
+
+
+def test_names_are_no_markdown(open_page: OpenPage, services: Services) -> None:
+    record = open_arena(services, "*a* [b](http://c.invalid)", "d_e_f")
+    first, _ = record.variants
+    cast(services, make_round(record), first)
+    app = open_page("arena", view="standings")
+    assert_healthy(app)
+    assert r"**\*a\* \[b\](http://c.invalid)**" in app.info[0].value
+    assert any(r"d\_e\_f" in caption.value for caption in app.caption)
+
+
+def test_the_sets_that_prompts_came_from_may_go(open_page: OpenPage, services: Services, record: ArenaRecord) -> None:
+    made = prompt_sets.save(services, "三つ", ["one?"])
+    app = open_page("arena")
+    app.segmented_control(key=f"arena_source-{record.id}").set_value("set").run()
+    prompt_sets.delete(services, made.id)
+    app.run()
+    assert_healthy(app)
+    assert app.text_area(key="arena_prompt")
+
+
+def test_too_few_that_are_left_are_worded(open_page: OpenPage, services: Services, record: ArenaRecord) -> None:
+    for key in list(record.variants)[1:]:
+        adapters.trash(services, adapters.find_adapter(services, key.partition(":")[2]))
+    app = open_page("arena")
+    app.text_area(key="arena_prompt").set_value("Who?")
+    press(app, "arena.ask")
+    assert_healthy(app)
+    assert [error.value for error in app.error] == [t("error.arena_variants_gone", name=record.name, left=1, least=2)]
 
 
 def test_an_arena_is_opened_on_the_page(open_page: OpenPage, services: Services) -> None:

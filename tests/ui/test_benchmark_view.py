@@ -12,6 +12,8 @@ from streamlit.testing.v1 import AppTest
 
 from tests.ui.conftest import everything_visible
 from tunesmith.evaluation.benchmark_tasks import BenchmarkRules
+from tunesmith.i18n.catalog import t
+from tunesmith.jobs import job as job_files
 from tunesmith.services import benchmarks, jobs
 from tunesmith.services.context import Services
 from tunesmith.settings.files import to_mapping
@@ -61,6 +63,22 @@ def test_an_ended_benchmark(services: Services, open_page: OpenPage, lang: str, 
     assert list(figures.iloc[0])[-2:] == ["0.5 ± 0.5", "1 ± 0.5"]
     assert list(differences.iloc[0])[-1] == "+0.5 [+0, +1]"
     assert list(rows.iloc[0]) == [0, "Vienna", "Oslo", "Vienna"]
+
+
+@pytest.mark.parametrize("lang", ["en", "ja"])
+def test_one_whose_process_died_goes_on(
+    services: Services, open_page: OpenPage, lang: str, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    folder = add_ended(services)
+    (folder / "end.json").unlink()
+    launched: list[str] = []
+    monkeypatch.setattr(benchmarks, "is_installed", lambda: True)
+    monkeypatch.setattr(job_files, "_start_worker", lambda folder, *_: launched.append(folder.name))
+    app = open_page("evaluate", lang, view="benchmark")
+    assert t("job.died_may_go_on", lang) in [each.value for each in app.warning]
+    next(button for button in app.button if button.label == t("job.resume", lang)).click().run()
+    assert not app.exception
+    assert launched == [folder.name]
 
 
 @pytest.mark.parametrize("lang", ["en", "ja"])

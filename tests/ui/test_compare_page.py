@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import html
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +14,17 @@ from streamlit.testing.v1 import AppTest
 from tests.adapters import add_adapter
 from tests.ui.conftest import everything_visible
 from tests.ui.test_pages import assert_healthy
+from tunesmith.access.people import VIEWER, Person
 from tunesmith.i18n.catalog import t
-from tunesmith.services import prompt_sets
+from tunesmith.inference.protocol import Delta
+from tunesmith.inference.sampling import Sampling
+from tunesmith.services import compare, prompt_sets
 from tunesmith.services.context import Services
+from tunesmith.services.variants import find_variant
 from tunesmith.store.comparisons import Answer, Comparison, ComparisonStore, Round, Token
 from tunesmith.system.paths import DEMO_MODEL
-from tunesmith.ui.answers import View, as_html, level_of
+from tunesmith.ui import session
+from tunesmith.ui.answers import View, as_html, as_markdown, level_of
 
 OpenPage = Callable[..., AppTest]
 
@@ -73,8 +80,8 @@ def test_tokens_are_coloured_and_the_fork_is_marked(open_page: OpenPage, data_di
     assert "&lt;i&gt;" in drawn
     assert "&amp;amp;" in drawn
     captions = " ".join(each.value for each in app.caption)
-    assert t("compare.diverges", title="demo \\(model\\)", place=2, own="\\&amp\\;", other="\\<i\\>") in captions
-    assert t("compare.diverges_not", title="demo \\(model\\)") in captions
+    assert t("compare.diverges", title="demo (model)", place=2, own="\\&amp;", other="\\<i\\>") in captions
+    assert t("compare.diverges_not", title="demo (model)") in captions
     assert [each.value for each in app.code] == ["<|im_start|>user\nsent & <b>"] * 3
 
 
@@ -91,10 +98,10 @@ def test_one_is_thrown_away_and_brought_back(open_page: OpenPage, data_dir: Path
     app = open_page("compare", comparison=gone)
     app.button(key=f"delete-{gone}").click().run()
     assert_healthy(app)
-    assert [each.id for each in ComparisonStore(data_dir).recent(9)] == [kept]
+    assert ComparisonStore(data_dir).ids() == [kept]
     app.button(key="compare-undo").click().run()
     assert_healthy(app)
-    assert [each.id for each in ComparisonStore(data_dir).recent(9)] == [gone, kept]
+    assert ComparisonStore(data_dir).ids() == [gone, kept]
 
 
 def test_of_many_the_newest_are_shown(open_page: OpenPage, data_dir: Path) -> None:
@@ -114,12 +121,104 @@ def test_an_address_of_nothing_is_worded(open_page: OpenPage, wanted: str) -> No
     assert len(app.error) == 1
 
 
-def test_a_torn_comparison_is_worded(open_page: OpenPage, data_dir: Path) -> None:
-    path = ComparisonStore(data_dir).root / f"{seed(data_dir)}.json"
+def test_a_torn_comparison_is_worded_and_hides_no_other(open_page: OpenPage, data_dir: Path) -> None:
+    path = ComparisonStore(data_dir).root / f"{seed(data_dir, '20260103-000000-abcdef')}.json"
     path.write_bytes(path.read_bytes().replace(b'"name"', b'"nome"'))
+    seed(data_dir, question="An older question")
     app = open_page("compare", comparison=path.stem)
     assert_healthy(app)
     assert app.error
+    assert t("compare.unreadable", names=path.stem) in [each.value for each in app.warning]
+    assert "An older question" in [each.value for each in app.text]
+    assert not any("are shown" in each.value for each in app.caption)
+
+
+def test_answers_stand_as_they_were_written(open_page: OpenPage, data_dir: Path) -> None:
+    written = "def __init__(self):\n    pay($5, $6) ![x](http://x.invalid/y.png)"
+    comparison = ComparisonStore(data_dir).get(seed(data_dir))
+    answers = (say(written), say(), say("", finish="length"))
+    each = dataclasses.replace(comparison.rounds[0], answers=answers)
+    ComparisonStore(data_dir).save(dataclasses.replace(comparison, rounds=(each,)))
+    app = open_page("compare", comparison=comparison.id)
+    assert_healthy(app)
+    assert html.escape(written) in html_of(app)
+    assert html_of(app).count(t("compare.silent")) == 2
+    app = show(app, "formatted")
+    assert_healthy(app)
+    assert as_markdown(written) in [each.value for each in app.markdown]
+    assert html.escape(written) not in html_of(app)
+
+
+def test_markdown_keeps_lines_and_code_and_fetches_nothing() -> None:
+    assert as_markdown("one\ntwo $5\n`a\\b $x`") == "one  \ntwo \\$5  \n`a\\b $x`"
+    assert as_markdown("![x](y) :red[z] 12:30 :tada") == "\\![x](y) \\:red[z] 12:30 :tada"
+    fence = "```sql\nSELECT '$'\n"
+    assert as_markdown(f"a\n{fence}```\nb\n{fence}") == f"a  \n{fence}```  \nb  \n{fence}"
+
+
+def test_what_is_opened_again_is_asked_as_before(open_page: OpenPage, data_dir: Path) -> None:
+    comparison = ComparisonStore(data_dir).get(seed(data_dir))
+    each = dataclasses.replace(comparison.rounds[0], system="Be brief.", sampling={"temperature": 0.7, "seed": 9})
+    rounds = (dataclasses.replace(each, answers=each.answers[1:]),)
+    ComparisonStore(data_dir).save(dataclasses.replace(comparison, rounds=rounds, variants=comparison.variants[1:]))
+    app = open_page("compare", comparison=comparison.id)
+    assert_healthy(app)
+    assert "Be brief." in [area.value for area in app.text_area]
+    numbers = {number.label: number.value for number in app.number_input}
+    assert (numbers["Temperature"], numbers["Seed"]) == (0.7, 9)
+    assert not app.toggle(key="compare_with_base").value  # it was not asked
+    app.multiselect(key="compare_variants").set_value([]).run()
+    app.button(key=f"open-{comparison.id}").click().run()
+    assert app.multiselect(key="compare_variants").value == ["adapter:mine"]
+
+
+def test_an_address_names_variants_with_their_strengths(open_page: OpenPage, data_dir: Path) -> None:
+    add_adapter(data_dir, "mine")
+    app = open_page("compare", variants="model:demo,adapter:mine@0.5,adapter:mine@2,adapter:gone")
+    assert_healthy(app)
+    assert [error.value for error in app.error] == [t("error.adapter_missing", run="gone")]
+    assert app.multiselect(key="compare_variants").value == ["adapter:mine"]
+    assert app.toggle(key="compare_with_base").value
+    assert app.text_input(key="compare_strength-adapter:mine").value == "0.5, 2"
+    app.multiselect(key="compare_variants").set_value(["model:demo"]).run()
+    assert app.multiselect(key="compare_variants").value == ["model:demo"]
+
+
+def test_what_a_viewer_asked_stays_without_an_address(open_page: OpenPage, services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    viewer = Person("Vi", VIEWER)
+    monkeypatch.setattr(session, "person", lambda: viewer)
+    app = open_page("compare", variants="model:demo")
+    s = services.of(viewer)
+    asking = compare.ask(s, [find_variant(s, "model:demo")], ["Who?"], "", Sampling())
+    asking.answers[0][0].take(Delta(0, "It is me", 7, 1, 0.5, 0.1, "stop"))
+    asking._ended.set()
+    app.session_state["compare_asking"] = asking
+    for _ in range(2):
+        app.run()
+        assert_healthy(app)
+        assert "It is me" in html_of(app)
+        assert "comparison" not in app.query_params
+    assert ComparisonStore(s.data_dir).ids() == []
+
+
+def test_who_is_gone_is_told_and_asked_no_more(open_page: OpenPage, data_dir: Path) -> None:
+    made = add_adapter(data_dir, "mine")
+    app = open_page("compare", variants=f"adapter:{made.id},model:demo")
+    assert app.multiselect(key="compare_variants").value == [f"adapter:{made.id}"]
+    (data_dir / "adapters" / made.id / "adapter" / "adapters.safetensors").unlink()
+    app.run()
+    assert_healthy(app)
+    assert [each.value for each in app.warning] == [t("variants.gone", names=made.id)]
+    assert app.multiselect(key="compare_variants").value == []
+    app.run()
+    assert not app.warning
+
+
+def test_two_of_one_name_are_told_apart_by_their_ids(open_page: OpenPage, data_dir: Path) -> None:
+    made = [add_adapter(data_dir, "twin", seed=seed) for seed in (1, 2)]
+    app = open_page("compare")
+    offered = [option for option in app.multiselect(key="compare_variants").options if option.startswith("twin")]
+    assert [option.rpartition("(")[2] for option in offered] == [f"{each.id})" for each in reversed(made)]
 
 
 def test_faulty_strengths_are_worded(open_page: OpenPage, data_dir: Path) -> None:

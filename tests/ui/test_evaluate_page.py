@@ -17,11 +17,12 @@ from tests.adapters import add_adapter
 from tests.ui.conftest import add_run, everything_visible
 from tests.ui.test_pages import assert_healthy
 from tunesmith.evaluation.config import EvaluationConfig
+from tunesmith.evaluation.gate import GateRule
 from tunesmith.i18n.catalog import t
 from tunesmith.inference.sampling import Sampling
 from tunesmith.jobs import job as job_files
 from tunesmith.services import evaluation_results as results
-from tunesmith.services import evaluations
+from tunesmith.services import evaluation_rows, evaluations
 from tunesmith.services.context import Services
 from tunesmith.store.files import write_json
 from tunesmith.store.locks import ProcessLock
@@ -40,7 +41,7 @@ def tuned(services: Services) -> str:
 def started(services: Services, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Whatever is started is written down, and no worker is launched; the ids of the evaluations."""
     ids: list[str] = []
-    monkeypatch.setattr(job_files, "launch", lambda folder, *_: ids.append(folder.name))
+    monkeypatch.setattr(job_files, "_start_worker", lambda folder, *_: ids.append(folder.name))
     return ids
 
 
@@ -128,6 +129,85 @@ def test_an_ended_one_tells_figures_verdict_and_rows(
     assert not app.error
 
 
+def likelihood(**losses: list[float]) -> dict[str, dict[str, Any]]:
+    """Return what a job writes of variants that foretold the same tokens, ten in each row."""
+    rows = list(range(1, ROWS + 1))
+    return {
+        key: {"loss": sum(values) / ROWS, "perplexity": 9.0, "tokens": 10 * ROWS, "rows": rows, "values": values, "row_tokens": [10] * ROWS,
+              "targets": "the same"}
+        for key, values in losses.items()
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("lang", ["en", "ja"])
+def test_loss_and_perplexity_have_intervals_and_a_verdict(
+    open_page: OpenPage, services: Services, tuned: str, started: list[str], lang: str
+) -> None:
+    """A loss of 1 in ten rows and 4 in two, against 2 everywhere: 1.5 against 2, exp(1.5) = 4.482; ten rows won, two lost."""
+    losses = likelihood(**{tuned: [1.0] * 10 + [4.0] * 2, BASE: [2.0] * 12})
+    found = put_ended(services, [tuned, BASE], {}, likelihood=losses)
+    app = open_page("evaluate", lang, evaluation=found)
+    assert_healthy(app)
+    assert "1.500 [1.000, 2.250]" in cells(app)
+    assert "4.482 [2.718, 9.488]" in cells(app)  # exp of the same bounds, in four digits
+    assert "-0.500 [-1.000, +0.250]" in cells(app)
+    (offered,) = [each for each in app.segmented_control if each.key == f"evaluation-metric-{found}"]
+    assert offered.options == [t("choice.metric_loss", lang), t("choice.metric_perplexity", lang)]
+    not_shown = t("evaluation.verdict_not_shown", lang, candidate="the tuned one", best=t("variants.model", lang, name="demo"))
+    assert any(each.value.startswith(not_shown) for each in app.info)
+
+
+def test_rows_are_lost_where_the_loss_is_larger(open_page: OpenPage, services: Services, tuned: str, started: list[str]) -> None:
+    losses = likelihood(**{tuned: [1.0] * 10 + [4.0] * 2, BASE: [2.0] * 12})
+    found = put_ended(services, [tuned, BASE], {}, likelihood=losses)
+    app = open_page("evaluate", evaluation=found)
+    app.segmented_control(key=f"outcome-{found}").set_value("losses").run()
+    assert_healthy(app)
+    assert t("evaluation.rows_shown", shown=2, rows=12) in [c.value for c in app.caption]
+
+
+def test_a_smaller_perplexity_is_better_and_a_margin_may_exceed_one(
+    open_page: OpenPage, services: Services, tuned: str, started: list[str]
+) -> None:
+    losses = likelihood(**{tuned: [1.0, 1.1] * 6, BASE: [2.0] * 12})
+    found = put_ended(services, [tuned, BASE], {}, likelihood=losses)
+    app = open_page("evaluate", evaluation=found)
+    app.segmented_control(key=f"evaluation-metric-{found}").set_value("perplexity").run()
+    better = t("evaluation.verdict_better", candidate="the tuned one", best="demo (model)")
+    assert better in [each.value for each in app.success]
+    (margin,) = [each for each in app.number_input if each.key == f"gate-{found}-perplexity.margin"]
+    margin.set_value(4.0).run()  # exp(2) − exp(1.05) = 4.53
+    assert better in [each.value for each in app.success]
+    (margin,) = [each for each in app.number_input if each.key == f"gate-{found}-perplexity.margin"]
+    margin.set_value(5.0).run()
+    assert_healthy(app)
+    assert better not in [each.value for each in app.success]
+
+
+def test_the_best_loss_so_far_is_the_smallest(services: Services, tuned: str, started: list[str]) -> None:
+    other = f"adapter:{add_adapter(services.data_dir, 'the earlier one', seed=1).id}"
+    put_ended(services, [other, BASE], {}, likelihood=likelihood(**{other: [1.0, 1.2] * 6, BASE: [2.0] * 12}))
+    losses = likelihood(**{tuned: [1.5, 1.6] * 6, BASE: [2.0] * 12})
+    found = evaluations.find(services, put_ended(services, [tuned, BASE], {}, likelihood=losses))
+    verdict, best = results.ask(services, found, tuned, GateRule("loss"))
+    assert (best.record["key"], verdict.verdict) == (other, "worse")
+    assert verdict.comparison.difference == pytest.approx(1.55 - 1.1)
+
+
+@pytest.mark.parametrize("lang", ["en", "ja"])
+def test_losses_of_other_tokens_are_not_compared(
+    open_page: OpenPage, services: Services, tuned: str, started: list[str], lang: str
+) -> None:
+    losses = likelihood(**{tuned: [1.0, 1.1] * 6, BASE: [2.0] * 12})
+    losses[tuned]["targets"] = "others"
+    app = open_page("evaluate", lang, evaluation=put_ended(services, [tuned, BASE], {}, likelihood=losses))
+    assert_healthy(app)
+    names = {"left": "the tuned one", "right": t("variants.model", lang, name="demo")}
+    assert t("error.evaluation_tokens_differ", lang, **names) in [c.value for c in app.caption]
+    assert not app.success
+    assert len(app.error) == 1
+
+
 def test_rows_are_filtered(open_page: OpenPage, services: Services, tuned: str, started: list[str]) -> None:
     found = put_ended(services, [tuned, BASE], {"exact_match": [[1.0] * 10 + [0.0] * 2, [0.0] * 12]})
     app = open_page("evaluate", evaluation=found)
@@ -178,7 +258,8 @@ def test_the_best_so_far_is_an_earlier_evaluations(open_page: OpenPage, services
 
 @pytest.mark.parametrize("lang", ["en", "ja"])
 def test_what_weakens_the_figures_is_told(open_page: OpenPage, services: Services, tuned: str, started: list[str], lang: str) -> None:
-    matched = {"data": "company_facts", "variants": [tuned], "prompts": 12, "training_rows": 50, "exact": 3, "near": 2, "matches": []}
+    matched = {"data": "company_facts", "variants": [tuned], "prompts": 12, "training_rows": 50, "exact": 3, "near": 2,
+               "matches": [{"row": 7, "training_line": 31, "similarity": 0.9, "exact": False}]}  # fmt: skip
     unreadable = {"data": "gone", "variants": [BASE], "problem": {"code": "dataset_unknown", "facts": {"dataset": "gone"}}}
     metrics: dict[str, list[list[float | None]]] = {"rouge_l": [[0.4, None] * 6, [None] * 12]}
     found = put_ended(services, [tuned, BASE], metrics, contamination=[matched, unreadable])
@@ -189,6 +270,8 @@ def test_what_weakens_the_figures_is_told(open_page: OpenPage, services: Service
     assert_healthy(app)
     facts = {"exact": 3, "near": 2, "prompts": 12, "data": "company_facts", "names": "the tuned one"}
     assert t("evaluation.contaminated", lang, **facts) in [w.value for w in app.warning]
+    assert [7, 31, "90%"] in [row for frame in app.dataframe for row in frame.value.values.tolist()]
+    assert t("evaluation.first_matches", lang, shown=1, found=5) in [c.value for c in app.caption]
     captions = "\n".join(c.value for c in app.caption)
     assert t("evaluation.training_unreadable", lang, data="gone", names=t("variants.model", lang, name="demo")) in captions
     assert t("evaluation.note_no_rows", lang) in captions
@@ -245,11 +328,11 @@ def test_a_run_leads_here(open_page: OpenPage, services: Services, lang: str) ->
 
 def test_files_to_take_away(services: Services, tuned: str, started: list[str]) -> None:
     found = evaluations.find(services, put_ended(services, [tuned, BASE], {"rouge_l": [[0.5, None] * 6, [0.1] * 12]}))
-    records = [json.loads(line) for line in results.as_jsonl(found).splitlines()]
+    records = [json.loads(line) for line in evaluation_rows.as_jsonl(found).splitlines()]
     assert len(records) == 24
     assert records[2] == {
         "row": 2, "prompt": "Question 2?", "reference": "Answer 2", "variant": tuned, "name": "the tuned one", "text": f"{tuned} says 2",
         "tokens": 4, "finish": "stop", "figures": {"rouge_l": None},
     }  # fmt: skip
-    table = list(csv.DictReader(io.StringIO(results.as_csv(found).decode("utf-8-sig"))))
+    table = list(csv.DictReader(io.StringIO(evaluation_rows.as_csv(found).decode("utf-8-sig"))))
     assert [row["rouge_l"] for row in table[:4]] == ["0.5", "0.1", "", "0.1"]

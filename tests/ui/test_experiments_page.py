@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import orjson
 import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -13,11 +15,14 @@ from streamlit.testing.v1 import AppTest
 from benchmarks.drawn_runs import draw_store
 from tests.ui.conftest import add_run
 from tunesmith.i18n.catalog import t
-from tunesmith.services import experiment_search, experiments
+from tunesmith.services import experiment_search, experiments, queue
 from tunesmith.services.context import Services
+from tunesmith.services.run_colours import run_colour
+from tunesmith.services.run_family import Relative
+from tunesmith.ui.experiment_card import ICONS, place_of
 
 OpenPage = Callable[..., AppTest]
-Q, ORDER, COLUMNS = "experiments-q", "experiments-order", "experiments-columns"
+Q, ORDER, COLUMNS, COLOUR = "experiments-q", "experiments-order", "experiments-columns", "colour"
 
 
 def table_of(app: AppTest) -> pd.DataFrame:
@@ -34,7 +39,7 @@ def names(app: AppTest) -> list[str]:
 def three(services: Services) -> list[str]:
     runs = [add_run(services, "completed", name="sums, first"), add_run(services, "failed", name="sums, second")]
     runs += [add_run(services, "queued", name="facts", owner="aki", group="sweep-1")]
-    experiments.set_tags(services, runs[0].id, ["keep"])
+    experiments.change_tags(services, [runs[0].id], ["keep"])
     experiments.set_favourite(services, [runs[0].id], True)
     experiments.set_notes(services, runs[1].id, "too **hot**")
     return [run.id for run in runs]
@@ -43,11 +48,11 @@ def three(services: Services) -> list[str]:
 @pytest.mark.parametrize("lang", ["en", "ja"])
 def test_every_column_is_drawn(open_page: OpenPage, services: Services, three: list[str], lang: str) -> None:
     app = open_page("experiments", lang)
-    assert list(table_of(app).columns) == list(experiment_search.DEFAULT_COLUMNS)
+    assert list(table_of(app).columns) == [COLOUR, *experiment_search.DEFAULT_COLUMNS]
     columns = experiment_search.columns_of(experiments.table(services))
     app.multiselect(key=COLUMNS).set_value(columns).run()
     frame = table_of(app)
-    assert list(frame.columns) == columns
+    assert list(frame.columns) == [COLOUR, *columns]
     assert set(frame["settings.lora_parameters.rank"]) == {8}
     assert "aki" in set(frame["owner"])
     assert t("experiments.totals", lang, n="3", total="3") in [m.value for m in app.markdown]
@@ -55,7 +60,13 @@ def test_every_column_is_drawn(open_page: OpenPage, services: Services, three: l
 
 def test_the_columns_are_kept_for_the_next_session(open_page: OpenPage, three: list[str]) -> None:
     open_page("experiments").multiselect(key=COLUMNS).set_value(["name", "settings.learning_rate"]).run()
-    assert list(table_of(open_page("experiments")).columns) == ["name", "settings.learning_rate"]
+    assert list(table_of(open_page("experiments")).columns) == [COLOUR, "name", "settings.learning_rate"]
+
+
+def test_each_run_has_its_own_colour_in_the_table(open_page: OpenPage, services: Services, three: list[str]) -> None:
+    pictures = table_of(open_page("experiments", order="name", up="1"))[COLOUR]
+    in_order = [three[2], three[0], three[1]]
+    assert [re.findall("fill='%23([0-9a-f]{6})'", picture) for picture in pictures] == [[run_colour(run)[1:]] for run in in_order]
 
 
 def test_the_address_leads_and_follows(open_page: OpenPage, three: list[str]) -> None:
@@ -171,6 +182,28 @@ def test_one_run_is_labelled(services: Services, three: list[str], lang: str) ->
     assert [e.value for e in app.error] == [t("error.tags_too_many", lang, most=20)]
 
 
+def test_what_another_person_wrote_meanwhile_stays(services: Services, three: list[str]) -> None:
+    run_id = three[1]
+    app = AppTest.from_function(_draw_card_of, args=(run_id,), default_timeout=60).run()
+    experiments.change_tags(services, [run_id], ["theirs"], services.store.find(run_id).tags)
+    experiments.set_group(services, [run_id], "theirs")
+    experiments.set_notes(services, run_id, "theirs")
+    app.run()  # only a look
+    told = services.store.find(run_id)
+    assert (told.tags, told.group, told.notes) == (("theirs",), "theirs", "theirs")
+    assert (app.multiselect(key=f"tags-{run_id}").value, app.text_area(key=f"notes-{run_id}").value) == (["theirs"], "theirs")
+    assert app.text_input(key=f"group-{run_id}").value == "theirs"
+    experiments.change_tags(services, [run_id], ["later"])
+    app.multiselect(key=f"tags-{run_id}").set_value(["theirs", "mine"]).run()
+    assert set(services.store.find(run_id).tags) == {"theirs", "later", "mine"}
+    app.text_area(key=f"notes-{run_id}").set_value("mine").run()
+    experiments.set_notes(services, run_id, "theirs again")
+    app.button(key=f"save-notes-{run_id}").click().run()
+    assert (services.store.find(run_id).notes, [w.value for w in app.warning]) == ("theirs again", [t("experiments.notes_changed")])
+    app.button(key=f"save-notes-{run_id}").click().run()
+    assert services.store.find(run_id).notes == "mine"
+
+
 @pytest.mark.parametrize("lang", ["en", "ja"])
 def test_many_runs_are_labelled_at_once(services: Services, three: list[str], lang: str) -> None:
     app = AppTest.from_function(_draw_actions_of, args=(three,), default_timeout=60)
@@ -190,7 +223,7 @@ def test_many_runs_are_labelled_at_once(services: Services, three: list[str], la
 
 
 def test_one_bad_run_does_not_keep_the_others(services: Services, three: list[str]) -> None:
-    experiments.set_tags(services, three[0], [str(n) for n in range(20)])
+    experiments.change_tags(services, [three[0]], [str(n) for n in range(20)], ["keep"])
     app = AppTest.from_function(_draw_actions_of, args=(three,), default_timeout=60)
     app.run()
     next(m for m in app.multiselect if m.label == t("experiments.tags_add")).set_value(["new"]).run()
@@ -222,3 +255,57 @@ def test_the_trash_opens(open_page: OpenPage, services: Services, three: list[st
     assert any("sums, first" in m.value for m in app.markdown)
     label(app, "experiments.restore_all", lang).click().run()  # type: ignore[attr-defined]
     assert len(names(app)) == 3
+
+
+def test_of_many_runs_that_cannot_be_read_a_few_are_named(open_page: OpenPage, services: Services, three: list[str]) -> None:
+    for number in range(13):
+        folder = services.store.experiments / f"20260101-000000-{number:06x}"
+        folder.mkdir()
+        (folder / "experiment.json").write_text("{")
+    app = open_page("experiments")
+    assert len(names(app)) == 3
+    assert sum(str(button.key).startswith("trash-") for button in app.button) == 10
+    assert t("experiments.unreadable_more", n=3, folder=str(services.store.experiments)) in [c.value for c in app.caption]
+
+
+def test_one_run_that_cannot_come_back_does_not_keep_the_others(open_page: OpenPage, services: Services, three: list[str]) -> None:
+    app = open_page("experiments")
+    for run_id in three[:2]:
+        experiments.trash(services, run_id)
+    shutil.rmtree(services.store.trash_folder / three[0])
+    app.session_state["trashed"] = [(run_id, "x") for run_id in three[:2]]
+    app.run()
+    label(app, "common.undo").click().run()  # type: ignore[attr-defined]
+    assert [e.value for e in app.error] == [t("error.run_unknown", run=three[0])]
+    assert set(names(app)) == {"sums, second", "facts"}
+
+
+def test_the_list_renews_itself_while_a_run_goes_on(open_page: OpenPage, services: Services) -> None:
+    def watched() -> list[dict[str, int]]:
+        drawn = [orjson.loads(element.proto.json) for element in open_page("experiments").get("bidi_component")]
+        return [data["marks"] for data in drawn if data.get("address") == "/live/queue"]
+
+    run = add_run(services, "running")
+    assert watched() == [{"runs": queue.marks(services)["runs"]}]
+    (before,) = watched()
+    with services.store.folder(run.id).metrics.open("ab") as metrics:
+        metrics.write(b'{"attempt":1,"step":11,"train_loss":0.2}\n')
+    assert before["runs"] == queue.marks(services)["runs"], "a step is no reason to draw thousands of lines anew"
+    services.store.transition(run, "stopping")
+    assert queue.marks(services)["runs"] != before["runs"]
+    services.store.transition(services.store.get(run.id), "cancelled")
+    assert watched() == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "page", "address"),
+    [
+        ("continued", "training", {"run": "it"}), ("begun", "training", {"run": "it"}), ("fused", "adapters", {}),
+        ("export", "export", {"view": "made", "run": "run-1"}), ("evaluate", "evaluate", {"view": "score", "evaluation": "it"}),
+        ("judge", "evaluate", {"view": "judge", "judgement": "it"}), ("benchmark", "evaluate", {"view": "benchmark"}),
+    ],
+)  # fmt: skip
+def test_what_was_made_of_a_run_opens_where_it_is(kind: str, page: str, address: dict[str, str]) -> None:
+    assert place_of(Relative(kind, "it", "its name", 1), "run-1") == (page, address)
+    assert kind in ICONS
+    assert all(t(f"experiments.family_{kind}", lang) for lang in ("en", "ja"))

@@ -17,7 +17,7 @@ from tunesmith.evaluation.judging import JudgeRules, describe, describe_failure,
 from tunesmith.i18n.catalog import t
 from tunesmith.jobs.job import END, JobFolders
 from tunesmith.jobs.judgements import VERDICTS, read_cases
-from tunesmith.services import evaluations, jobs, judging
+from tunesmith.services import evaluations, jobs, judging, shelved
 from tunesmith.services.context import Services
 from tunesmith.services.jobs import EVALUATIONS
 from tunesmith.store.files import copy_into, write_json
@@ -68,7 +68,8 @@ def test_an_ended_judgement_is_told_in_full(services: Services, open_page: Open,
     words = words_of(app)
     found = judging.read_judgement(judging.find(services, judgement_id))
     assert found.pairwise is not None
-    code, facts = judging.verdict_of(found.pairwise, "left", "right")
+    left, right = (t("variants.model", lang, name=name) for name in ("left", "right"))
+    code, facts = judging.verdict_of(found.pairwise, left, right)
     assert code == "better"
     for key, values in [
         ("verdict_better", facts), ("caveat", {"share": found.pairwise.first_share}), ("unanswered", {"count": "1"}), ("again", {}),
@@ -81,7 +82,7 @@ def test_an_ended_judgement_is_told_in_full(services: Services, open_page: Open,
     assert t("judge_problem.no_mark", lang) in words
     assert "No idea, <b>really</b>." in words
     table = next(frame.value for frame in app.dataframe)
-    assert list(table[t("judge.outcome", lang)])[:3] == ["left", t("judge.unreadable", lang), "left"]
+    assert list(table[t("judge.outcome", lang)])[:3] == [left, t("judge.unreadable", lang), left]
     assert not app.dataframe[0].value.isna().any().any()
 
 
@@ -96,8 +97,9 @@ def test_a_rubric_and_one_that_died_are_told(services: Services, open_page: Open
     assert t("judge.rubric_note", lang) in words
     table = app.dataframe[0].value
     assert list(table[t("judge.criterion", lang)]) == [t("judge.mean_of_all", lang), "right", "short"]
-    assert table["left"][1] == "8.00 (8.00 – 8.00)"
-    assert table[t("judge.difference", lang, left="left", right="right")][1].startswith("+4.5")
+    left, right = (t("variants.model", lang, name=name) for name in ("left", "right"))
+    assert table[left][1] == "8.00 (8.00 – 8.00)"
+    assert table[t("judge.difference", lang, left=left, right=right)][1].startswith("+4.5")
 
 
 @pytest.mark.parametrize("lang", ["en", "ja"])
@@ -138,7 +140,7 @@ def test_answers_of_an_evaluation_are_offered_and_deleting_asks_first(services: 
     app.button(key=f"delete-{judgement_id}").click().run()
     assert t("judge.delete_ask", "en", name="left ↔ right") in words_of(app)
     assert judging.list_judgements(services)
-    judging.delete(services, judgement_id)
+    shelved.delete(services, judgement_id)
     assert not judging.list_judgements(services)
     assert evaluations.list_evaluations(services)
 

@@ -14,8 +14,10 @@ from tests.planted_keys import browser_messages
 from tests.ui.conftest import everything_visible
 from tunesmith.access.people import ADMIN, TRAINER, VIEWER, Person
 from tunesmith.i18n.catalog import t
+from tunesmith.jobs.job import EVALUATIONS, JobFolders
 from tunesmith.services import keys
 from tunesmith.services.context import Services
+from tunesmith.system.key_hosts import chosen_hosts
 from tunesmith.system.secrets import FILE, HUB, find_key, key_file
 from tunesmith.ui import session
 
@@ -68,7 +70,6 @@ def test_a_key_is_typed_kept_and_forgotten_by_the_page(open_page: OpenPage, serv
     assert field(app).value == ""
     assert KEY not in everything_kept(app)
     assert "9c1e" in app.dataframe[0].value.to_string()
-    assert t("keys.replace", lang) in [button.label for button in app.button]
 
 
 def test_a_refused_key_is_forgotten_too(open_page: OpenPage) -> None:
@@ -95,6 +96,34 @@ def test_a_key_in_the_field_of_the_name_is_refused(open_page: OpenPage) -> None:
     assert not app.text_input
 
 
+@pytest.mark.parametrize("lang", ["en", "ja"])
+def test_hosts_are_chosen_without_typing_the_key_again(open_page: OpenPage, services: Services, lang: str) -> None:
+    keys.set_key(services, HUB, KEY)
+    app = open_page("settings", lang, view="keys")
+    (hosts,) = app.text_area
+    assert hosts.value == ""
+    hosts.set_value("router.example \n\n.Example.com")
+    app = press(app, t("common.save", lang))
+    assert not app.error
+    assert chosen_hosts(HUB) == ("router.example", ".example.com")
+    assert find_key(HUB) == KEY
+    assert f"{t('keys.hub', lang)}, router.example, .example.com" in app.dataframe[0].value.to_string()
+    assert app.text_area[0].value == "router.example\n.example.com"
+    app.text_area[0].set_value("https://router.example/v1")
+    app = press(app, t("common.save", lang))
+    assert [error.value for error in app.error] == [t("error.key_host_wrong", lang, entry="https://router.example/v1")]
+    assert chosen_hosts(HUB) == ("router.example", ".example.com")
+
+
+def test_a_key_without_hosts_is_offered_those_that_asked(open_page: OpenPage, services: Services) -> None:
+    keys.set_key(services, "A_KEY", KEY)
+    endpoint = {"address": "https://judge.example/v1", "model": "m", "key_variable": "A_KEY"}
+    JobFolders(services.data_dir / EVALUATIONS).create({"kind": "judge", "judge": {"endpoint": endpoint}})
+    app = choose(open_page("settings", view="keys"), "A_KEY")
+    assert app.text_area[0].value == "judge.example"
+    assert chosen_hosts("A_KEY") == ()
+
+
 def test_removing_asks_first(open_page: OpenPage, services: Services) -> None:
     app = open_page("settings", view="keys")
     assert next(button for button in app.button if button.label == t("keys.remove")).disabled
@@ -117,7 +146,7 @@ def test_others_see_only_whether_it_is_set(open_page: OpenPage, services: Servic
     monkeypatch.setattr(session, "person", lambda: Person("Vi", role))
     app = open_page("settings", view="keys")
     assert not app.exception
-    assert app.dataframe[0].value.iloc[0].tolist() == [HUB, t("keys.set"), t("keys.hub")]
+    assert app.dataframe[0].value.iloc[0].tolist() == [HUB, t("keys.set"), t("keys.hub"), t("common.none")]
     assert not app.text_input
     assert t("settings.admins_only") in [caption.value for caption in app.caption]
     assert "9c1e" not in everything_kept(app)

@@ -50,6 +50,12 @@ def test_figures_speak_the_tabs_language(client: TestClient, services: Services,
     assert (told["active"], told["marks"]["stage"]) == (True, "working")
 
 
+@pytest.mark.parametrize(("accept", "begin"), [("text/html", b"<!doctype html>"), ("*/*", b'{"error":{"code":"job_unknown"')])
+def test_a_package_that_is_gone_is_told_to_people_and_programs(client: TestClient, accept: str, begin: bytes) -> None:
+    answer = client.get("/downloads/20260101-000000-abcdef", headers={"accept": accept})
+    assert (answer.status_code, answer.content[: len(begin)]) == (404, begin)
+
+
 def test_wrong_questions_are_told(client: TestClient, services: Services) -> None:
     run = add_run(services, "running")
     assert client.get("/live/runs/20260101-000000-abcdef/figures").status_code == 404

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from tests.hub_models import demo_repository
-from tests.loopback_hub import COMMIT, LoopbackHub, serve_hub
+from tests.hub_models import demo_repository, hub
+from tests.loopback_hub import COMMIT, LoopbackHub
 from tests.ui.conftest import everything_visible
 from tests.ui.test_pages import assert_healthy
+from tunesmith.access.people import VIEWER, Person
 from tunesmith.i18n.catalog import error_words, t
 from tunesmith.jobs.job import END, PROGRESS, JobFolders
 from tunesmith.services import model_hub, models
@@ -20,18 +24,11 @@ from tunesmith.services.context import Services
 from tunesmith.store.files import write_json
 from tunesmith.store.locks import ProcessLock
 from tunesmith.system.paths import DEMO_MODEL
+from tunesmith.ui import session
 
+__all__ = ["hub"]
 OpenPage = Callable[..., AppTest]
 SIZE = 4_000_000_000
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
-    with serve_hub() as served:
-        monkeypatch.setenv("HF_ENDPOINT", served.address)
-        monkeypatch.delenv("HF_TOKEN", raising=False)
-        served.models["team/tiny"] = demo_repository()
-        yield served
 
 
 def search(app: AppTest, text: str) -> AppTest:
@@ -153,3 +150,43 @@ def test_a_finished_download_offers_the_next_steps(open_page: OpenPage, services
     assert [note.value for note in app.success] == [t("hub.done", name="demo")]
     button(app, "export.train").click().run()
     assert_healthy(app)
+
+
+def upload_data(app: AppTest) -> dict[str, Any]:
+    """Return what the element that sends the files is told."""
+    (found,) = [each.proto for each in app.get("bidi_component") if each.proto.component_name.endswith("tunesmith_upload")]
+    data: dict[str, Any] = orjson.loads(found.json)
+    return data
+
+
+@pytest.mark.parametrize("lang", ["en", "ja"])
+def test_a_model_from_ones_own_computer_needs_a_name_first(open_page: OpenPage, services: Services, lang: str) -> None:
+    app = open_page("settings", lang, view="models")
+    assert_healthy(app)
+    assert t("model_upload.name_first", lang) in [each.value for each in app.caption]
+    told = upload_data(app)
+    assert (told["locked"], told["most_bytes"], told["lang"]) == (True, 50_000_000_000, lang)
+    app = app.text_input(key="upload-name").set_value(" my model ").run()
+    told = upload_data(app)
+    assert (told["locked"], told["address"]) == (False, "/api/models?name=my+model")
+    assert any("?name=my+model" in each.value for each in app.code)
+    shutil.copytree(DEMO_MODEL, models.made_models_folder(services) / "taken")
+    app = app.text_input(key="upload-name").set_value("taken").run()
+    assert upload_data(app)["locked"]
+    assert any("taken" in each.value for each in app.error)
+
+
+def test_uploads_that_an_admin_switched_off_say_so(open_page: OpenPage, services: Services) -> None:
+    services.kept.settings = dataclasses.replace(services.settings, model_upload_gb=0.0)
+    app = open_page("settings", view="models")
+    assert_healthy(app)
+    assert t("model_upload.off") in [each.value for each in app.info]
+    assert not [each for each in app.text_input if each.key == "upload-name"]
+
+
+def test_a_viewer_uploads_no_model(open_page: OpenPage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "person", lambda: Person("Vi", VIEWER))
+    app = open_page("settings", view="models")
+    assert_healthy(app)
+    assert app.text_input(key="upload-name").disabled
+    assert upload_data(app)["locked"]

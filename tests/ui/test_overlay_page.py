@@ -112,7 +112,7 @@ def test_settings_that_differ_stand_first_and_search_finds_the_others(open_page:
     app = open_page("overlay", runs=",".join(run.id for run in runs), view="settings")
     frame = app.dataframe[0].value
     assert list(frame["key"]) == ["learning_rate"]
-    assert list(frame.iloc[0, 3:]) == ["0.0001", "0.001", "0.01"]
+    assert list(frame.iloc[0, 1:4]) == ["0.0001", "0.001", "0.01"]
     app.toggle(key="overlay_only").set_value(False).run()
     app.text_input(key="overlay_search").set_value("Batch size").run()
     assert list(app.dataframe[0].value["key"]) == ["batch_size"]
@@ -147,16 +147,21 @@ def test_failed_and_empty_runs_are_told_not_hidden(open_page: OpenPage, services
 def test_other_runs_offer_other_settings(open_page: OpenPage, services: Services) -> None:
     """What was chosen among the settings of some runs is not asked of others, of another method and metric."""
     runs = add_sweep(services)
-    other = add_run(services, "completed", name="policy")
-    services.store.folder(other.id).metrics.write_bytes(b'{"attempt":1,"step":1,"reward":0.5,"val_reward":0.25,"elapsed_seconds":1.0}\n')
+    others = [add_run(services, "completed", name=f"policy {number}") for number in range(2)]
+    for number, other in enumerate(others):
+        folder = services.store.folder(other.id)
+        folder.metrics.write_bytes(b'{"attempt":1,"step":1,"reward":%f,"elapsed_seconds":1.0}\n' % (0.5 + number))
+        folder.config.write_text(folder.config.read_text().replace("seed: 0", f"seed: {number}"))
     app = open_page("overlay", runs=",".join(run.id for run in runs), view="sweep")
     app.selectbox(key="overlay_metric").set_value("train_loss").run()
-    app.multiselect(key="overlay_runs").set_value([other.id]).run()
-    assert_healthy(app)
-    assert app.selectbox(key="overlay_metric").value == "val_reward"
-    app.multiselect(key="overlay_runs").set_value([runs[2].id, other.id]).run()
-    assert_healthy(app)
     assert app.selectbox(key="overlay_against").value == "learning_rate"
+    app.multiselect(key="overlay_runs").set_value([others[0].id]).run()
+    assert_healthy(app)
+    assert app.selectbox(key="overlay_metric").value == "reward"
+    app.multiselect(key="overlay_runs").set_value([runs[2].id, *(other.id for other in others)]).run()
+    assert_healthy(app)
+    assert app.selectbox(key="overlay_against").value == "seed"
+    assert "policy 1" in app.success[0].value
 
 
 @pytest.mark.parametrize("lang", ["en", "ja"])

@@ -19,6 +19,7 @@ from tunesmith.i18n.catalog import t
 from tunesmith.jobs.run_environment import record_environment
 from tunesmith.services import run_packages, runs, training
 from tunesmith.services.context import Services
+from tunesmith.ui import run_titles, run_view
 from tunesmith.ui.run_record import PARTS
 
 REWARDED = """
@@ -185,3 +186,36 @@ def test_run_again_opens_the_form_with_every_setting(open_page: OpenPage, servic
     assert launched.policy.rewards == config.policy.rewards
     assert app.session_state["train_initial"] == launched
     assert app.session_state["train_draft"] == launched, "the form's own widgets changed something"
+
+
+def test_an_adapter_too_large_for_the_browser_says_where_it_lies(
+    open_page: OpenPage, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = add_ended_run(services)
+    assert t("run.export") in [element.label for element in open_page("training", run=run.id).get("download_button")]
+    monkeypatch.setattr(run_view, "LARGEST_DOWNLOAD_BYTES", 100)
+    app = open_page("training", run=run.id)
+    (button,) = (b for b in app.button if b.label == t("run.export"))
+    assert button.disabled
+    assert str(services.store.folder(run.id).adapter) in button.help
+
+
+def test_a_list_to_choose_from_holds_the_newest_runs_and_the_one_that_is_shown(
+    open_page: OpenPage, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_titles, "MOST_OFFERED", 2)
+    runs = [add_ended_run(services, f"run {number}") for number in range(4)]
+    offered = open_page("training", run=runs[0].id).selectbox[0].options
+    assert [title.partition(" · ")[0] for title in offered] == ["run 3", "run 2", "run 0"]
+    app = open_page("overlay", runs=runs[1].id)
+    assert [title.partition(" · ")[0] for title in app.multiselect(key="overlay_runs").options] == ["run 3", "run 2", "run 1"]
+
+
+def test_many_sample_prompts_are_a_few_cards_and_a_table(open_page: OpenPage, services: Services) -> None:
+    run = add_ended_run(services)
+    samples = [{"kind": "sample", "step": 0, "prompt": f"Question {n}?", "text": "?", "expected": ""} for n in range(9)]
+    services.store.folder(run.id).events.write_bytes(b"".join(orjson.dumps(sample) + b"\n" for sample in samples))
+    app = open_page("training", run=run.id)
+    assert_healthy(app)
+    assert [text.value for text in app.text if text.value.startswith("Question")] == ["Question 0?", "Question 1?", "Question 2?"]
+    assert any(list(frame.value.iloc[:, 0]) == [f"Question {n}?" for n in range(9)] for frame in app.dataframe)

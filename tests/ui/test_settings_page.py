@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 from datetime import time
 from pathlib import Path
@@ -15,7 +16,7 @@ from streamlit.testing.v1 import AppTest
 from tests.ui.conftest import add_run, everything_visible
 from tunesmith.access.people import TRAINER, VIEWER, Person
 from tunesmith.i18n.catalog import t
-from tunesmith.services import computer, storage, training_defaults
+from tunesmith.services import computer, storage, system, training_defaults
 from tunesmith.services.context import Services
 from tunesmith.services.home import demo_config
 from tunesmith.system.activity import LoadSample
@@ -85,6 +86,15 @@ def test_settings_are_saved_over_the_shipped_ones(open_page: OpenPage, services:
     assert (now.language, now.model_folders, now.queue_jump) == ("ja", (str(tmp_path),), "own")
     assert (now.memory_budget_gb, now.quiet_hours) == (12.0, "22:00-07:00")
     assert "language: ja" in (services.data_dir / "settings.yaml").read_text()
+
+
+def test_a_save_does_not_take_back_what_another_admin_changed_meanwhile(open_page: OpenPage, services: Services) -> None:
+    app = open_page("settings")
+    system.save_settings(services, queue_jump="own")
+    field(app, "port").set_value(9000)
+    press(app, t("common.save"))
+    assert (services.settings.queue_jump, services.settings.port) == ("own", 9000)
+    assert field(app, "queue_jump").value == "own"
 
 
 def test_quiet_hours_are_taken_away_again(open_page: OpenPage, services: Services) -> None:
@@ -189,8 +199,20 @@ def test_who_may_not_clean_cannot_press(open_page: OpenPage, services: Services,
     become("Tom", TRAINER)
     app = open_page("settings", view="storage")
     pressable = {button.key: not button.disabled for button in app.button if (button.key or "").startswith("storage-")}
-    assert pressable == {"storage-trash": False, "storage-cache": False}
+    assert pressable == {"storage-trash": False, "storage-uploads": False, "storage-cache": False}
     assert run.id in {use.id for use in storage.last_report(services).runs}  # type: ignore[union-attr]
+
+
+def test_left_uploads_are_deleted_after_a_question(open_page: OpenPage, services: Services, say_yes: list[str]) -> None:
+    left = services.data_dir / "uploads" / "of-a-closed-tab"
+    left.mkdir(parents=True)
+    (left / "model.zip").write_bytes(b"x" * 5_000_000)
+    for path in (left / "model.zip", left):
+        os.utime(path, (1.0, 1.0))
+    app = open_page("settings", view="storage")
+    press(app, t("storage.empty_uploads", size="5 MB"))
+    assert say_yes == [t("storage.empty_uploads_ask", n="1", size="5 MB")]
+    assert not left.exists()
 
 
 def test_the_trash_is_emptied_after_a_question(open_page: OpenPage, services: Services, say_yes: list[str]) -> None:

@@ -49,7 +49,7 @@ def test_new_sessions_are_frozen_while_the_server_stands(monkeypatch: pytest.Mon
             before = gc.get_freeze_count()
             kept = [Cycle() for _ in range(1000)]
             gone = weakref.ref(kept[0])
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 while gc.get_freeze_count() < before + 1000:
                     await asyncio.sleep(0.005)
                 kept.clear()

@@ -12,7 +12,7 @@ _REMEMBERED = 4096
 
 
 class Attempts:
-    """Counts wrong codes within a minute; whoever has too many waits, even with the right one."""
+    """Counts what failed within a minute; whoever has too many waits, even with the right code."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
@@ -39,7 +39,7 @@ class Attempts:
             self._of.popitem(last=False)
 
     def forget(self, address: str) -> None:
-        """Forgive an address: it gave the right code."""
+        """Forgive an address, where nothing can be guessed: a right code forgives no wrong ones, or a viewer would guess between them."""
         self._of.pop(_network_of(address), None)
 
 

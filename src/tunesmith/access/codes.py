@@ -70,13 +70,12 @@ class AccessFile:
 
     def choose(self, role: str, passphrase: str) -> AccessCodes:
         """Give a role a made code or a person's passphrase; every session ends. Raises UserError `passphrase_short`, `passphrase_taken`."""
-        codes = self.open().codes
         if len(_plain(passphrase)) < SHORTEST_PASSPHRASE:
             raise UserError("passphrase_short", least=SHORTEST_PASSPHRASE)
-        if any(_plain(code) == _plain(passphrase) for other, code in codes.items() if other != role):
-            raise UserError("passphrase_taken")
         with self._alone():
             known = self.open()
+            if any(_plain(code) == _plain(passphrase) for other, code in known.codes.items() if other != role):
+                raise UserError("passphrase_taken")
             return self._write(replace(known, codes=known.codes | {role: " ".join(passphrase.split())}, key=_make_key()))
 
     def end_sessions(self) -> AccessCodes:

@@ -6,6 +6,7 @@ In both, Host must be a name of this computer (a renamed address is not) and Ori
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tunesmith.access.codes import AccessCodes, AccessFile
 from tunesmith.access.people import TRAINER, Person, owner_of_this_computer
 from tunesmith.access.provider import Provider, ProviderFile
-from tunesmith.access.sessions import Sessions
+from tunesmith.access.sessions import SESSION_SECONDS, Sessions
 from tunesmith.access.sign_in import CALLBACK, START
 from tunesmith.access.visits import Visits
 from tunesmith.errors import UserError
@@ -28,7 +29,8 @@ from tunesmith.system.hosts import LOOPBACK_NAMES, host_of
 from tunesmith.system.network import is_loopback
 
 LOGIN, LOGOUT, HEALTH = "/login", "/logout", "/health"
-OPEN_PATHS = frozenset({LOGIN, HEALTH, START, CALLBACK})
+ICONS = ("/favicon.ico", "/favicon.png")  # browsers ask for one at the door already
+OPEN_PATHS = frozenset({LOGIN, HEALTH, START, CALLBACK, *ICONS})
 UPLOADS, API = "/_stcore/upload_file", "/api/"
 _SAFE_METHODS = {"GET", "HEAD"}
 Refuse = Callable[[Scope, int, UserError], Response]
@@ -51,6 +53,7 @@ class Door:
         self._file = file
         self._provider_file = ProviderFile(file.path.parent)
         self._known: tuple[tuple[int, int], AccessCodes] | None = None
+        self._left: dict[str, float] = {}  # what the notes of those who left say, and when they did
 
     def codes(self) -> AccessCodes:
         """Return the codes as they are now. Raises UserError `secrets_readable_by_others`, `store_file_unreadable`."""
@@ -72,11 +75,29 @@ class Door:
         """Return who a Cookie header says that it is; at the shut door, whoever works at this computer."""
         if not self.open_to_network:
             return owner_of_this_computer()
+        note = self._cookie_in(cookies)
+        return self.sessions().read(note) if note and _said_in(note) not in self._left else None
+
+    def leave(self, cookies: str) -> Person | None:
+        """Make the note of a Cookie header worthless, in every tab that is open with it; return whose it was."""
+        who = self.person(cookies)
+        if who and self.open_to_network:
+            oldest = time.monotonic() - SESSION_SECONDS
+            self._left = {note: at for note, at in self._left.items() if at > oldest}
+            self._left[_said_in(self._cookie_in(cookies))] = time.monotonic()
+        return who
+
+    def _cookie_in(self, cookies: str) -> str:
         try:
             note = SimpleCookie(cookies).get(self.cookie)
         except CookieError:
-            return None
-        return self.sessions().read(note.value) if note else None
+            return ""
+        return note.value if note else ""
+
+
+def _said_in(note: str) -> str:
+    """Return a note without its signature, of which there are several spellings."""
+    return note.rpartition(".")[0]
 
 
 def token_of(scope: Scope, headers: Headers) -> str:
@@ -125,11 +146,11 @@ class Gate:
             await self.app(known, receive, send)
 
     def _admit(self, scope: Scope, headers: Headers) -> Person | None:
-        """Return who asks, None at a path that is open to all. Raises UserError `code_needed`, `role_needed`."""
+        """Return who asks, None at a path that is open to all. Raises UserError `token_unknown`, `code_needed`, `role_needed`."""
         token = token_of(scope, headers)
         person = self.door.codes().program(token) if token else self.door.person(headers.get("cookie", ""))
         if person is None and scope["path"] not in OPEN_PATHS:
-            raise UserError("code_needed")
+            raise UserError("token_unknown" if token else "code_needed")
         if person and scope["path"].startswith(UPLOADS) and not person.may(TRAINER):
             raise UserError("role_needed", role=TRAINER)
         if person and self.door.visits.see(person, program=bool(token)) and token:
@@ -145,7 +166,7 @@ class Gate:
             wanted = scope["path"] + (f"?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else "")
             await RedirectResponse(LOGIN if wanted == "/" else f"{LOGIN}?next={quote(wanted, safe='')}", 303)(scope, receive, send)
             return
-        status = {"code_needed": 401, "host_not_ours": 400}.get(error.code, 403)
+        status = {"code_needed": 401, "token_unknown": 401, "host_not_ours": 400}.get(error.code, 403)
         await self.refuse(scope, status, error)(scope, receive, send)
 
 

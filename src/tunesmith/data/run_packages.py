@@ -20,7 +20,15 @@ from typing import IO, Any
 
 import orjson
 
-from tunesmith.data.readers.archives import CHUNK_BYTES, checked_entries, open_entry, printable
+from tunesmith.data.readers.archives import (
+    CHUNK_BYTES,
+    LARGEST_RATIO,
+    SMALLEST_CHECKED_BYTES,
+    check_plausible,
+    checked_entries,
+    open_entry,
+    printable,
+)
 from tunesmith.errors import UserError
 from tunesmith.store.run_folder import RunFolder
 from tunesmith.system.environment import package_versions
@@ -29,7 +37,6 @@ from tunesmith.system.progress import Report
 FORMAT, VERSION, MANIFEST = "tunesmith-runs", 1, "MANIFEST.json"
 MOST_BYTES, MOST_FILES, MOST_RUNS = 200_000_000_000, 20_000, 500
 LARGEST_MANIFEST_BYTES, LARGEST_RECORD_BYTES = 32_000_000, 4_000_000
-LARGEST_RATIO, SMALLEST_CHECKED_BYTES = 100, 1_000_000  # of plain to packed bytes; what packs better is stored as it is
 _FIRST_DATE = (1980, 1, 1, 0, 0, 0)  # zip's own: the same runs make the same bytes
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,79}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -183,11 +190,7 @@ class Package:
             raise self._broken(name)
         if name in _RECORDS and entry.file_size > LARGEST_RECORD_BYTES:
             raise self._broken(name)
-        ratio = entry.file_size // max(1, entry.compress_size)
-        if entry.file_size > SMALLEST_CHECKED_BYTES and ratio > LARGEST_RATIO:
-            raise UserError(
-                "archive_ratio_not_plausible", file=printable(self.path.name), entry=printable(name), ratio=ratio, most=LARGEST_RATIO
-            )
+        check_plausible(self.path, entry)
         return PackedFile(name, entry.file_size, str(digest))
 
     def unpack(self, run: PackedRun, target: Path, places: Mapping[str, str]) -> None:

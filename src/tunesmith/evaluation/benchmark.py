@@ -86,7 +86,6 @@ def _set_examples(task: Any, rules: BenchmarkRules) -> None:
         task.set_config(key="num_fewshot", value=rules.num_fewshot)
     elif own is None:
         task.set_config(key="num_fewshot", value=0)
-    task.set_fewshot_seed(seed=rules.seed)
 
 
 def run_tasks(model: BenchmarkModel, tasks: TaskDict, rules: BenchmarkRules) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -100,6 +99,8 @@ def run_tasks(model: BenchmarkModel, tasks: TaskDict, rules: BenchmarkRules) -> 
     if unsafe:
         raise UserError("task_runs_code", file=unsafe, key="unsafe_code", line=0)
     os.environ["DISABLE_MULTIPROC"] = "1"  # lm-eval would fork this process for some standard errors, and mlx does not survive a fork
+    for task in tasks["tasks"].values():
+        task.set_fewshot_seed(seed=rules.seed)  # each variant sees the same examples: lm-eval goes on drawing from where it was
     random.seed(rules.seed)
     np.random.seed(rules.seed)  # lm-eval's own filters and samplers draw from it
     try:

@@ -6,6 +6,7 @@ are plain data, and the rows come from JSON lines inside the task's own folder. 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from tunesmith.data.row_files import RowFile
 from tunesmith.errors import UserError
 from tunesmith.settings.fields import setting
 from tunesmith.settings.files import parse_yaml
+from tunesmith.store.files import sha256_of
 
 MOST_BYTES = 1_000_000
 MOST_DATA_BYTES = 500_000_000
@@ -130,6 +132,12 @@ def read_task(path: Path) -> TaskContent:
         raise UserError("task_incomplete", file=path.name, key="test_split")
     plain = {key: value for key, value in config.items() if key not in {"dataset_path", "dataset_kwargs"}}
     return TaskContent(plain, files)
+
+
+def hash_task(path: Path) -> str:
+    """Return the SHA-256 of a task file with its rows. Raises UserError `file_missing`, `yaml_unreadable`, `task_…`."""
+    files = dict.fromkeys(file for files in read_task(path).files.values() for file in files)
+    return hashlib.sha256("".join(map(sha256_of, (path, *files))).encode()).hexdigest()
 
 
 def tested_split(config: Mapping[str, Any]) -> str | None:

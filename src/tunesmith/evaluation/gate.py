@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from tunesmith.evaluation.intervals import IntervalRules, PairedComparison, compare_paired
+from tunesmith.evaluation.intervals import MEAN, Estimator, IntervalRules, PairedComparison, compare_paired
 from tunesmith.evaluation.metrics import METRICS
+from tunesmith.evaluation.perplexity import LIKELIHOOD
 from tunesmith.settings.fields import setting
 
 Floats = npt.NDArray[np.float64]
@@ -24,10 +25,11 @@ Floats = npt.NDArray[np.float64]
 class GateRule:
     """What a candidate must show."""
 
-    metric: str = setting("exact_match", choices=tuple(METRICS), label="Metric", help="The figure that decides.")
+    metric: str = setting("exact_match", choices=(*METRICS, *LIKELIHOOD), label="Metric", help="The figure that decides.")
     margin: float = setting(
-        0.0, minimum=0.0, maximum=1.0, label="Margin",
-        help="By how much the mean must be better at least (0.02: two hundredths). 0: by anything that is no chance.",
+        0.0, minimum=0.0, maximum=1_000_000.0, label="Margin",
+        help="By how much the figure must be better at least, in the metric's own measure (0.02: two hundredths). "
+        "0: by anything that is no chance.",
     )  # fmt: skip
     confidence: float = setting(
         0.95, minimum=0.5, maximum=0.999, label="Confidence", help="How sure it must be. More asks for more rows, or a larger difference."
@@ -49,9 +51,11 @@ class GateVerdict:
     comparison: PairedComparison
 
 
-def ask_gate(candidate: Floats, best: Floats, rule: GateRule, rules: IntervalRules | None = None) -> GateVerdict:
+def ask_gate(
+    candidate: Floats, best: Floats, rule: GateRule, rules: IntervalRules | None = None, estimator: Estimator = MEAN
+) -> GateVerdict:  # fmt: skip
     """Return whether a candidate's values [N] are better than those of the best so far [N] on the same rows; NaN are left out."""
-    comparison = compare_paired(candidate, best, replace(rules or IntervalRules(), confidence=rule.confidence))
+    comparison = compare_paired(candidate, best, replace(rules or IntervalRules(), confidence=rule.confidence), estimator)
     return decide(comparison, rule)
 
 
@@ -59,13 +63,16 @@ def decide(comparison: PairedComparison, rule: GateRule) -> GateVerdict:
     """Return the verdict on a comparison whose interval has the rule's confidence."""
     needed = fewest_differing(rule.confidence)
     verdict, reason = "not_shown", "within_margin"
+    least, most = comparison.low, comparison.high  # of what the candidate gains
+    if comparison.smaller_is_better and least is not None and most is not None:
+        least, most = -most, -least
     if not comparison.rows:
         reason = "no_rows"
     elif comparison.wins + comparison.losses < needed:
         reason = "too_few_differ"
-    elif comparison.low is not None and comparison.low > rule.margin:
+    elif least is not None and least > rule.margin:
         verdict, reason = "better", ""
-    elif comparison.high is not None and comparison.high < -rule.margin:
+    elif most is not None and most < -rule.margin:
         verdict, reason = "worse", ""
     return GateVerdict(verdict, reason, needed, rule, comparison)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from tunesmith.data.readers.archives import checked_entries, open_entry, printable
+from tunesmith.data.readers.archives import check_plausible, checked_entries, open_entry, printable
 from tunesmith.errors import UserError
 from tunesmith.export.peft_import import PEFT_WEIGHTS
 from tunesmith.models.adapter_files import CONFIG, WEIGHTS
@@ -22,8 +22,6 @@ from tunesmith.system.paths import as_file_name
 KINDS = {WEIGHTS: "mlx", PEFT_WEIGHTS: "peft"}
 PICKLES = ("adapter_model.bin", "adapter_model.pt", "adapter_model.pth")
 MOST_BYTES = 32_000_000_000  # rank 256 on a model of 70 billion parameters takes 13 GB in float32
-LARGEST_RATIO = 100  # of plain to packed bytes: half of an adapter that has learned nothing is zeros, a bomb is all zeros
-SMALLEST_CHECKED_BYTES = 1_000_000
 DEEPEST = 3
 MOST_FOLDERS = 1000
 
@@ -95,7 +93,9 @@ def _unpack(path: Path, target: Path) -> AdapterFiles:
             places.setdefault(entry.parent, set()).add(entry.name)
     place, weights = _choose(path, places)
     for name in (CONFIG, weights):
-        _check_plausible(path, entries[place / name], LARGEST_CONFIG_BYTES if name == CONFIG else MOST_BYTES)
+        if entries[place / name].file_size > (most := LARGEST_CONFIG_BYTES if name == CONFIG else MOST_BYTES):
+            raise UserError("data_too_large", file=path.name, most_bytes=most)
+        check_plausible(path, entries[place / name])
     try:
         target.mkdir(parents=True, exist_ok=True)
         for name in (CONFIG, weights):
@@ -105,11 +105,3 @@ def _unpack(path: Path, target: Path) -> AdapterFiles:
     except OSError as error:
         raise as_user_error(error, target) from error
     return AdapterFiles(target, KINDS[weights])
-
-
-def _check_plausible(path: Path, entry: zipfile.ZipInfo, most_bytes: int) -> None:
-    if entry.file_size > most_bytes:
-        raise UserError("data_too_large", file=path.name, most_bytes=most_bytes)
-    ratio = entry.file_size // max(1, entry.compress_size)
-    if entry.file_size > SMALLEST_CHECKED_BYTES and ratio > LARGEST_RATIO:
-        raise UserError("archive_ratio_not_plausible", file=path.name, entry=printable(entry.filename), ratio=ratio, most=LARGEST_RATIO)

@@ -6,9 +6,6 @@ converter does.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import gguf
@@ -19,7 +16,7 @@ from tunesmith.errors import UserError
 from tunesmith.export.gguf_architectures import ROPE_FACTORS, Array, Blueprint, read_blueprint, rope_factors, write_settings
 from tunesmith.export.gguf_tokens import read_vocabulary, write_vocabulary
 from tunesmith.models.fused_weights import FusedWeights
-from tunesmith.store.files import as_user_error, put_in_place
+from tunesmith.store.saved_folders import whole_file
 from tunesmith.system.progress import Report, silent
 
 Type = gguf.GGMLQuantizationType
@@ -42,7 +39,7 @@ def export_gguf(
         raise UserError("setting_choice", field="outtype", value=outtype, choices=", ".join(OUTTYPES))
     blueprint = read_blueprint(source)
     vocabulary = read_vocabulary(source, blueprint.rows, template)
-    with written_aside(target) as aside:
+    with whole_file(target) as aside:
         writer = gguf.GGUFWriter(aside, blueprint.arch_name)
         writer.add_type(gguf.GGUFType.MODEL)
         writer.add_name(name or source.name)
@@ -51,22 +48,6 @@ def export_gguf(
         write_settings(writer, blueprint)
         write_vocabulary(writer, vocabulary)
         _write_tensors(writer, weights, blueprint, OUTTYPES[outtype][0], report)
-
-
-@contextmanager
-def written_aside(target: Path) -> Iterator[Path]:
-    """Give a path beside `target`, which becomes `target` when all went well. Raises UserError `target_exists`, `disk_full`."""
-    if target.exists():
-        raise UserError("target_exists", name=target.name, folder=str(target.parent))
-    aside = target.with_name(f".{target.name}.{os.getpid()}.new")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        yield aside
-        put_in_place(aside, target)
-    except OSError as error:
-        raise as_user_error(error, target) from error
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _write_tensors(writer: gguf.GGUFWriter, weights: FusedWeights, blueprint: Blueprint, wanted: Type, report: Report) -> None:

@@ -13,7 +13,7 @@ import mlx.core as mx
 import numpy as np
 
 from tunesmith.errors import UserError
-from tunesmith.export.gguf import OUTTYPES, encode, written_aside
+from tunesmith.export.gguf import OUTTYPES, encode
 from tunesmith.export.gguf_architectures import Array, Blueprint, read_blueprint
 from tunesmith.export.gguf_proof import ask_engine, engine_record, follow, load_dense
 from tunesmith.export.gguf_reading import count_types, open_gguf
@@ -21,6 +21,7 @@ from tunesmith.inference.proof import encode_prompts, prompt_logits
 from tunesmith.models.adapter_files import load_adapter_weights, read_adapter_config
 from tunesmith.models.fused_weights import adapter_change, fused_weights
 from tunesmith.models.loading import hash_model, load_tokenizer
+from tunesmith.store.saved_folders import whole_file
 from tunesmith.system.progress import Report, silent
 
 STORED_SHARE = 0.01  # of the largest number: more than BF16's rounding
@@ -36,7 +37,7 @@ def export_gguf_lora(adapter: Path, base: Path, target: Path, outtype: str = "F3
     blueprint = read_blueprint(base)
     factors, alpha = _read_factors(adapter, base, blueprint)
     kind = OUTTYPES[outtype][0]
-    with written_aside(target) as aside:
+    with whole_file(target) as aside:
         writer = gguf.GGUFWriter(aside, blueprint.arch_name)
         writer.add_type(gguf.GGUFType.ADAPTER)
         writer.add_string(gguf.Keys.Adapter.TYPE, "lora")

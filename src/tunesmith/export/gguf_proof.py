@@ -6,7 +6,6 @@ What could not be checked is named, and the file then does not count as verified
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +25,7 @@ from tunesmith.models.fused_weights import FusedWeights
 from tunesmith.models.loading import load_tokenizer
 from tunesmith.models.weights import open_lazily
 from tunesmith.system.progress import Report, silent
+from tunesmith.system.scratch import scratch_folder
 
 TEXTS = (
     *PROMPTS, "  two  spaces ", "tabs\t\tand\n\n\nlines\r\n x", "It's 3.14159, don't 12345678!", "é 🎉 한국어 Ünïcödé", "１２３ｱｲｳ々〆ヵ",
@@ -99,7 +99,7 @@ def ask_engine(path: Path, tokenizer: Any, prompts: Sequence[Sequence[int]], lib
     if folder is None:
         return EngineAnswers(missing="engine_missing")
     texts = [*TEXTS, " ".join(tokenizer.all_special_tokens)]
-    with tempfile.TemporaryDirectory() as room:
+    with scratch_folder() as room:
         logits = Path(room) / "logits.npy"
         request = {
             "do": "answer", "model": str(path), "adapter": str(adapter) if adapter else "", "texts": texts, "prompts": prompts,

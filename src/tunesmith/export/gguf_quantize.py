@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import gguf
 
 from tunesmith.errors import UserError
-from tunesmith.export.gguf import export_gguf, written_aside
+from tunesmith.export.gguf import export_gguf
 from tunesmith.export.gguf_reading import count_types, file_type, open_gguf
 from tunesmith.export.llama_cpp import LONGEST_SECONDS, THREADS, ask_llama_cpp, find_library
 from tunesmith.export.llama_cpp_library import QUANTIZATIONS
 from tunesmith.models.fused_weights import FusedWeights
+from tunesmith.store.files import staged_folder
+from tunesmith.store.saved_folders import whole_file
 from tunesmith.system.progress import Report, silent
 
 PROGRAM = "llama-quantize"
@@ -62,8 +63,8 @@ def export_quantized_gguf(
     find_quantizer(library)  # before hours of writing
     held = weights.config.get("torch_dtype") or weights.config.get("dtype")
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".dense-") as room:
-        dense = Path(room) / "dense.gguf"
+    with staged_folder(target.parent) as room:
+        dense = room / "dense.gguf"
         export_gguf(weights, source, dense, "BF16" if held == "bfloat16" else "F16", report, name or source.name, template)
         return quantize_gguf(dense, target, kind, report, library)
 
@@ -79,7 +80,7 @@ def quantize_gguf(source: Path, target: Path, kind: str, report: Report = silent
     if file_type(open_gguf(source)) not in DENSE:
         raise UserError("gguf_already_quantized", file=source.name)
     report("quantizing", 0.0)
-    with written_aside(target) as aside:
+    with whole_file(target) as aside:
         if quantizer.kind == "program":
             _run_program(quantizer.path, source, aside, kind)
         else:

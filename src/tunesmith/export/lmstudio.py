@@ -7,14 +7,14 @@ A marker file beside the model tells that we put it there, and which files.
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 from tunesmith.errors import UserError
 from tunesmith.export.folder_files import shared_files, total_bytes
-from tunesmith.store.files import as_user_error, put_in_place, read_json, write_json
+from tunesmith.store.files import read_json, write_json
+from tunesmith.store.saved_folders import exchange, folder_beside
 from tunesmith.system.memory import require_space
 from tunesmith.system.paths import resolve_under
 from tunesmith.system.progress import Report, silent
@@ -55,20 +55,12 @@ def copy_to_lmstudio(source: Path, models: Path, publisher: str, name: str, repo
             raise UserError("target_exists", name=name, folder=str(target.parent))
     needed = total_bytes(files)
     require_space(models, needed)
-    aside = target.with_name(f".{name}.{os.getpid()}.new")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir()
+    with folder_beside(target) as aside:
         done = 0
         for file in files:
             done = _copy(file, aside / file.name, done, needed, report)
         write_json(aside / MARKER, {"made_by": "tunesmith", "files": {file.name: file.stat().st_size for file in files}})
-        _exchange(aside, target)
-    except OSError as error:
-        raise as_user_error(error, target) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        exchange(aside, target)
     report("copying", 1.0)
     return target
 
@@ -122,17 +114,3 @@ def _copy(source: Path, target: Path, done: int, total: int, report: Report) -> 
             done += len(piece)
             report("copying", done / total)
     return done
-
-
-def _exchange(aside: Path, target: Path) -> None:
-    """Put the new folder in the place of an old one, which comes back when that fails."""
-    old = target.with_name(f".{target.name}.{os.getpid()}.old")
-    if target.exists():
-        target.rename(old)
-    try:
-        put_in_place(aside, target)
-    except OSError:
-        if old.exists():
-            old.rename(target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

@@ -5,7 +5,6 @@ PEFT keeps lora_A [r, in] = lora_aᵀ, lora_B [out, r] = lora_bᵀ and lora_alph
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from tunesmith.models.loading import load_model
 from tunesmith.models.module_names import layer_of
 from tunesmith.models.safety import read_safetensors_header, weight_files
 from tunesmith.models.weights import Array, BaseWeights
+from tunesmith.system.scratch import scratch_folder
 
 PREFIX = "base_model.model."
 
@@ -101,7 +101,7 @@ def prove_peft(adapter: Path, exported: Path, base: Path) -> PeftProof:
 
     Raises UserError as `from_peft` does, `model_…`.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         again = Path(folder) / exported.name
         from_peft(exported, again, base)
         weights = BaseWeights(base)

@@ -289,9 +289,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
     os.environ["HF_HUB_OFFLINE"] = "1"  # a folder is served as it lies there
-    from tunesmith.models.blas import prepare_engine
+    from tunesmith.models.blas import prepare_worker
 
-    prepare_engine()  # before the first import of mlx
+    prepare_worker()  # before the first import of mlx
     try:
         key = find_key(options.key_variable) if options.key_variable else ""
         if options.key_variable and not key:

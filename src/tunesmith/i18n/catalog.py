@@ -8,6 +8,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from tunesmith.errors import UserError
+
 LANGUAGES = ("en", "ja")
 PSEUDO = "xx"  # wraps every word in ⟪⟫: a test finds what was not translated
 _FOLDER = Path(__file__).parent
@@ -51,6 +53,11 @@ def field_words(owner: str, field: dataclasses.Field[Any], lang: str) -> tuple[s
     return words[f"field.{owner}.{field.name}.label"], words[f"field.{owner}.{field.name}.help"]
 
 
+def accepted_language(accept: str) -> str:
+    """Return the language of a browser or a program by the first that it says it accepts."""
+    return "ja" if accept.strip().lower().startswith("ja") else "en"
+
+
 def error_words(code: str, facts: dict[str, Any], lang: str) -> str:
     """Return the sentence for a person's error: what, where, what to do.
 
@@ -64,6 +71,11 @@ def error_words(code: str, facts: dict[str, Any], lang: str) -> str:
         return t("error.unknown", lang, code=code)
 
 
+def error_record(error: UserError, lang: str) -> dict[str, Any]:
+    """Return an error as programs get it: its code, its facts, and the sentence as `message`."""
+    return {"error": error.as_record() | {"message": error_words(error.code, error.facts, lang)}}
+
+
 def problem_words(code: str, facts: dict[str, Any], lang: str) -> str:
     """Return the sentence for a problem in a row."""
     return t(f"problem.{code}", lang, **{name: _show(name, value, lang) for name, value in facts.items()})
@@ -74,8 +86,8 @@ def _show(name: str, value: Any, lang: str) -> Any:
         return format_bytes(float(value))
     if name == "first_code":
         return t(f"problem_name.{value}", lang)
-    if name == "kind" and has(f"kind.{value}"):
-        return t(f"kind.{value}", lang)
+    if name in {"kind", "role"} and has(f"{name}.{value}"):
+        return t(f"{name}.{value}", lang)
     return value
 
 

@@ -22,6 +22,7 @@ from tunesmith.inference.sampling import Sampling
 from tunesmith.system.environment import worker_environment
 
 Answers = queue.SimpleQueue[dict[str, Any]]
+LOOK_SECONDS = 0.1  # how long it takes at most until somebody who waits is heard
 
 
 class HostClient:
@@ -31,20 +32,26 @@ class HostClient:
         self._log_path = log_path
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        self._waiting: dict[int, Answers] = {}
+        self._waiting: dict[int, tuple[subprocess.Popen[bytes], Answers]] = {}
         self._ids = itertools.count(1)
 
+    @property
+    def busy(self) -> bool:
+        """Whether somebody waits for an answer: the next request has to wait behind."""
+        return bool(self._waiting)
+
     def stream(
-        self, model: Path, asked: Sequence[Asked], sampling: Sampling, tell_sent: Callable[[list[Sent]], None] = lambda _: None
-    ) -> Iterator[Delta]:
+        self, model: Path, asked: Sequence[Asked], sampling: Sampling, tell_sent: Callable[[list[Sent]], None] = lambda _: None,
+        unwanted: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Delta]:  # fmt: skip
         """Yield the answers of a base and variants of it as they are written; closing the iterator cancels.
 
-        `tell_sent` hears, before the first piece, what each variant was given.
-        Raises UserError `host_died` and what loading and comparing raise (`model_…`, `adapter_…`, `template_broken`).
+        `tell_sent` hears, before the first piece, what each variant was given; `unwanted` is asked all the while, also before it, and
+        ends the answers. Raises UserError `host_died` and what loading and comparing raise (`model_…`, `adapter_…`, `template_broken`).
         """
         records = [dataclasses.asdict(each) | {"adapter": str(each.adapter) if each.adapter else None} for each in asked]
         request = {"op": "stream", "model": str(model), "asked": records, "sampling": dataclasses.asdict(sampling)}
-        for answer in self._ask(request):
+        for answer in self._ask(request, unwanted):
             if "sent" in answer:
                 tell_sent([Sent(**each) for each in answer["sent"]])
             else:
@@ -103,26 +110,32 @@ class HostClient:
                 process.kill()
                 process.wait()
 
-    def _ask(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        number, answers = next(self._ids), Answers()
+    def _ask(self, request: dict[str, Any], unwanted: Callable[[], bool] = lambda: False) -> Iterator[dict[str, Any]]:
+        number, answers, over = next(self._ids), Answers(), False
         process = self._send(number, request, answers)
         try:
-            while "done" not in (answer := answers.get()):
+            while not unwanted():
+                try:
+                    answer = answers.get(timeout=LOOK_SECONDS)
+                except queue.Empty:
+                    continue
+                over = "done" in answer or "error" in answer
                 if "error" in answer:
                     raise UserError(answer["error"]["code"], **answer["error"]["facts"])
+                if over:
+                    return
                 yield answer
-        except GeneratorExit:
-            self._write(process, {"op": "cancel", "id": number})
-            raise
         finally:
             self._waiting.pop(number, None)
+            if not over:
+                self._write(process, {"op": "cancel", "id": number})
 
     def _send(self, number: int, request: dict[str, Any], answers: Answers) -> subprocess.Popen[bytes]:
         with self._lock:
             if self._process is None or self._process.poll() is not None:
                 self._process = self._start()
-            self._waiting[number] = answers
             process = self._process
+            self._waiting[number] = process, answers
         self._write(process, request | {"id": number})
         return process
 
@@ -150,10 +163,11 @@ class HostClient:
         for line in process.stdout:
             answer = orjson.loads(line)
             if waiting := self._waiting.get(answer["id"]):
-                waiting.put(answer)
+                waiting[1].put(answer)
         process.stdout.close()
         process.wait()
         with contextlib.suppress(OSError):  # what was still to be written has no reader
             process.stdin.close()
-        for waiting in list(self._waiting.values()):
-            waiting.put({"error": UserError("host_died", log=str(self._log_path)).as_record()})
+        for asked, answers in list(self._waiting.values()):
+            if asked is process:  # others wait for the process that has taken its place
+                answers.put({"error": UserError("host_died", log=str(self._log_path)).as_record()})

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from tunesmith.errors import UserError
-from tunesmith.models.blas import prepare_engine
+from tunesmith.models.blas import prepare_worker
 
 logger = logging.getLogger("tunesmith.host")
 Request = dict[str, Any]
@@ -33,8 +33,10 @@ class Host:
     def answer(self, request: Request) -> None:
         """Do one request and say how it ended."""
         number = request["id"]
+        work = {"stream": self._stream, "count_tokens": self._count_tokens, "xray": self._xray, "sample": self._sample}[request["op"]]
         try:
-            {"stream": self._stream, "count_tokens": self._count_tokens, "xray": self._xray, "sample": self._sample}[request["op"]](request)
+            if number not in self.cancelled:  # else nobody waits any more: load no model for it
+                work(request)
             self._say(number, done=True)
         except UserError as error:
             self._say(number, error=error.as_record())
@@ -164,7 +166,7 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
-    prepare_engine()
+    prepare_worker()
     host, waiting = Host(out), queue.SimpleQueue[Request]()
     threading.Thread(target=read_requests, args=(host, waiting), daemon=True).start()
     while True:

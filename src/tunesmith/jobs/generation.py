@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.errors import UserError
-from tunesmith.jobs.job import error_of, read_end, read_request, status_of
+from tunesmith.jobs.job import error_of, read_request, read_status
 from tunesmith.store.files import LineTail
 
-WORKER = "tunesmith.jobs.generation_worker"
+WORKER, SHELF = "tunesmith.jobs.generation_worker", "generations"
 ROWS, REJECTED = "rows.jsonl", "rejected.jsonl"
 QUESTIONS_PER_ROW = 5  # a model that fails this often is not asked for ever
 QUESTIONS_AT_LEAST = 20
@@ -53,11 +53,11 @@ class Generation:
 
 def read_generation(folder: Path) -> Generation:
     """Return how far a generation is. Raises UserError `store_file_unreadable`."""
+    status, end = read_status(folder)  # before its rows: an ended one has them all
     rows, rejected = list(LineTail(folder / ROWS).read_new()), list(LineTail(folder / REJECTED).read_new())
     told = [row["provenance"] for row in rows] + rejected
-    end = read_end(folder)
     return Generation(
-        id=folder.name, request=read_request(folder), status=status_of(folder, end), accepted=len(rows),
+        id=folder.name, request=read_request(folder), status=status, accepted=len(rows),
         rejected=dict(Counter(line["code"] for line in rejected).most_common()), prompt_tokens=sum(t["prompt_tokens"] for t in told),
         completion_tokens=sum(t["completion_tokens"] for t in told), seconds=sum(t["seconds"] for t in told),
         error=error_of(end), folder=folder,

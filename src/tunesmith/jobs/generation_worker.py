@@ -100,9 +100,9 @@ def _open_local(path: Path, slot: Path, rules: SynthesisRules) -> Ask:
     lock = ProcessLock(slot)
     if not lock.acquire():  # held until this process ends; runs wait meanwhile
         raise UserError("accelerator_busy")
-    from tunesmith.models.blas import prepare_engine
+    from tunesmith.models.blas import prepare_worker
 
-    prepare_engine()  # before the first import of mlx
+    prepare_worker()  # before the first import of mlx
     from tunesmith.inference.generation import generate_side_by_side
     from tunesmith.inference.sampling import Sampling
     from tunesmith.models.loading import load_model

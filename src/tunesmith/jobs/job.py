@@ -6,25 +6,26 @@
 from __future__ import annotations
 
 import os
-import secrets
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from tunesmith.errors import UserError
-from tunesmith.store.files import make_folder, put_in_place, read_json, staged_folder, worded, write_json
+from tunesmith.store.files import make_folder, put_in_place, read_json, staged_folder, sweep_leftovers, worded, write_json
+from tunesmith.store.ids import new_id
 from tunesmith.store.locks import ProcessLock, is_held
 from tunesmith.store.saved_folders import drop_whole
 from tunesmith.system.environment import worker_environment
 from tunesmith.system.paths import resolve_under
 
 REQUEST, PROGRESS, END, CANCEL, LOCK, LOG = "request.json", "progress.json", "end.json", "cancel", "lock", "log.txt"
+JOBS, EVALUATIONS = "jobs", "evaluations"  # shelves: what may be forgotten, and jobs whose folder holds what they found
 FORECAST_FROM = 0.02  # share done from which the rest can be foretold
 
 
@@ -80,13 +81,30 @@ class JobFolders:
         self.root = root
         make_folder(root)
 
+    def start(self, request: Mapping[str, Any], worker: str, environment: Mapping[str, str] | None = None) -> str:
+        """Write down what is wanted, start its worker (as `launch`) and return the job's id. Raises UserError `disk_full`, …"""
+        with self._written(request) as (folder, lock):
+            _start_worker(folder, worker, lock, environment)
+            return folder.name
+
     def create(self, request: Mapping[str, Any]) -> str:
-        """Write down what is wanted and return the job's id. Raises UserError `disk_full`."""
-        job_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+        """Write down what is wanted and return the job's id; until its launch it counts as broken off. Raises UserError `disk_full`."""
+        with self._written(request) as (folder, _):
+            return folder.name
+
+    @contextmanager
+    def _written(self, request: Mapping[str, Any]) -> Iterator[tuple[Path, ProcessLock]]:
+        """Give a new job's folder and its lock, held before anybody sees the folder: others would think that its worker died."""
+        folder = self.root / new_id()
         with staged_folder(self.root) as staged:
-            write_json(staged / REQUEST, {**request, "folder": str(self.root / job_id), "created_at": time.time()})
-            put_in_place(staged, self.root / job_id)
-        return job_id
+            write_json(staged / REQUEST, {**request, "folder": str(folder), "created_at": time.time()})
+            lock = ProcessLock(staged / LOCK)
+            lock.acquire()
+            try:
+                put_in_place(staged, folder)
+                yield folder, lock
+            finally:
+                lock.release()
 
     def folder(self, job_id: str) -> Path:
         """Return a job's folder. Raises UserError `job_unknown`."""
@@ -120,6 +138,26 @@ class JobFolders:
             drop_whole(folder)
 
 
+def at_work(data_dir: Path) -> Iterator[tuple[Job, list[str]]]:
+    """Yield each running job of every shelf, with all words of its request: paths of what it works with among them."""
+    for shelf in (JOBS, EVALUATIONS):
+        yield from ((job, list(_texts(job.request))) for job in map(read_job, JobFolders(data_dir / shelf).all()) if not job.ended)
+
+
+def used_by_jobs(data_dir: Path) -> Callable[[Path], bool]:
+    """Return what tells whether a running job was given a path, or one inside of it."""
+    given = [Path(text) for _, texts in at_work(data_dir) for text in texts if text.startswith("/")]
+    return lambda path: any(each == path or path in each.parents for each in given)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _texts(inner)
+
+
 def kind_of(folder: Path) -> str:
     """Return a job's kind without reading what it made, nothing of one that cannot be read."""
     try:
@@ -133,15 +171,17 @@ def read_job(folder: Path) -> Job:
     request: dict[str, Any] = {}
     end: dict[str, Any] = {}
     told: dict[str, Any] = {}
-    damage: UserError | None = None
+    status, damage = "failed", None
     try:
         request = read_request(folder)
-        end, told = read_end(folder), read_part(folder, PROGRESS)
+        found, end = read_status(folder)
+        told = read_part(folder, PROGRESS)
+        status = found
     except UserError as error:
         damage = error
     share, first_share, seconds = (_as_number(told.get(name)) for name in ("share", "first_share", "seconds"))
     return Job(
-        id=folder.name, kind=str(request.get("kind", "")), request=request, status="failed" if damage else status_of(folder, end),
+        id=folder.name, kind=str(request.get("kind", "")), request=request, status=status,
         phase=str(told.get("phase", "")), share=share, seconds=seconds, result=end.get("result") or {}, error=damage or error_of(end),
         created_at=_as_number(request.get("created_at")) or folder.stat().st_mtime, folder=folder, first_share=first_share,
     )  # fmt: skip
@@ -170,14 +210,14 @@ def _as_number(value: Any) -> float:
     return float(value) if isinstance(value, int | float) else 0.0
 
 
-def read_end(folder: Path) -> dict[str, Any]:
-    """Return how a job ended, nothing while it has not. Raises UserError `store_file_unreadable`."""
-    return read_part(folder, END)
+def read_status(folder: Path) -> tuple[str, dict[str, Any]]:
+    """Return `running`, how the job ended, or `stopped` when its worker died; and the record of its end.
 
-
-def status_of(folder: Path, end: Mapping[str, Any]) -> str:
-    """Return `running`, how the job ended, or `stopped` when its worker died."""
-    return "running" if is_held(folder / LOCK) else str(end.get("status", "stopped"))
+    Raises UserError `store_file_unreadable`.
+    """
+    lives = is_held(folder / LOCK)  # first: a worker writes its end before it gives the lock back
+    end = read_part(folder, END)
+    return "running" if lives else str(end.get("status", "stopped")), end
 
 
 def error_of(end: Mapping[str, Any]) -> UserError | None:
@@ -187,20 +227,29 @@ def error_of(end: Mapping[str, Any]) -> UserError | None:
 
 
 def launch(folder: Path, worker: str, environment: Mapping[str, str] | None = None) -> None:
-    """Start a job's worker, or start it again, with what it needs of our environment. Raises UserError `job_running`."""
+    """Start the worker of a job that has none, with what it needs of our environment.
+
+    Raises UserError `job_running`, `disk_full`, `file_not_writable`.
+    """
     lock = ProcessLock(folder / LOCK)
     if not lock.acquire():
         raise UserError("job_running", job=folder.name)
     try:
-        for name in (END, CANCEL, PROGRESS):
-            (folder / name).unlink(missing_ok=True)
-        with (folder / LOG).open("ab") as log:
-            child = subprocess.Popen(
-                [sys.executable, "-m", worker, str(folder)], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env=worker_environment(os.environ) | dict(environment or {}), start_new_session=True, pass_fds=(lock.descriptor(),),
-            )  # fmt: skip
+        sweep_leftovers(folder)
+        with worded(folder / LOG):
+            for name in (END, CANCEL, PROGRESS):
+                (folder / name).unlink(missing_ok=True)
+        _start_worker(folder, worker, lock, environment)
     finally:
         lock.release()
+
+
+def _start_worker(folder: Path, worker: str, lock: ProcessLock, environment: Mapping[str, str] | None) -> None:
+    with worded(folder / LOG), (folder / LOG).open("ab") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", worker, str(folder)], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            env=worker_environment(os.environ) | dict(environment or {}), start_new_session=True, pass_fds=(lock.descriptor(),),
+        )  # fmt: skip
     threading.Thread(target=child.wait, name="tunesmith-job-waiter", daemon=True).start()  # reaps it
 
 

@@ -17,10 +17,14 @@ Request = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class JobKind:
-    """`place` is `module:function` under `tunesmith.jobs.work`, called with the request and who is told of progress."""
+    """`place` is `module:function` under `tunesmith.jobs.work`, called with the request and who is told of progress.
+
+    `uses_torch`: a library of its own asks for torch, where that is installed.
+    """
 
     place: str
     computes: bool = True
+    uses_torch: bool = False
 
     @property
     def run(self) -> Callable[[Request, Report], dict[str, Any]]:
@@ -37,6 +41,7 @@ KINDS: Mapping[str, JobKind] = {
     "fuse_into_base": JobKind("models:fuse_into_base"),
     "quantize": JobKind("models:quantize"),
     "download_model": JobKind("downloads:download_model", computes=False),  # takes the accelerator only to convert
+    "take_model": JobKind("uploaded_models:take_model", computes=False),
     "pack_runs": JobKind("packing:pack_runs", computes=False),
     "adopt_adapter": JobKind("adapters:adopt_adapter", computes=False),
     "import_adapter": JobKind("adapters:import_adapter", computes=False),
@@ -45,8 +50,8 @@ KINDS: Mapping[str, JobKind] = {
     "export_gguf_lora": JobKind("exports:export_gguf_lora"),
     "export_lmstudio": JobKind("exports:export_lmstudio"),
     "export_ollama": JobKind("exports:export_ollama"),
-    "upload": JobKind("exports:upload", computes=False),
-    "benchmark": JobKind("benchmarking:benchmark"),
+    "upload": JobKind("uploading:upload", computes=False),
+    "benchmark": JobKind("benchmarking:benchmark", uses_torch=True),
     "evaluate": JobKind("evaluation:evaluate"),
     "judge": JobKind("judging:judge", computes=False),  # takes the accelerator only while a model of ours answers
 }

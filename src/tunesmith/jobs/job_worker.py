@@ -38,7 +38,7 @@ class Reporter:
         now = time.monotonic()
         if phase != self._phase:
             self._phase, self._began, self._told, self._first_share = phase, now, 0.0, share
-        if now - self._told >= REPORT_SECONDS:
+        if now - self._told >= REPORT_SECONDS and (share or not self._told):  # a job may wait at nothing for hours
             self._told = now
             told = {"phase": phase, "share": share, "first_share": self._first_share, "seconds": now - self._began}
             write_json(self._folder / PROGRESS, told)
@@ -80,13 +80,13 @@ def main() -> int:
 
     def work() -> dict[str, Any]:
         from tunesmith.jobs.job_kinds import KINDS
-        from tunesmith.models.blas import prepare_engine
+        from tunesmith.models.blas import prepare_engine, prepare_worker
 
         request, report = read_json(folder / REQUEST), Reporter(folder)
         kind = KINDS[request["kind"]]
         slot = wait_for_accelerator(Path(request["slot"]), report) if kind.computes else None
         try:
-            prepare_engine()  # before the first import of mlx
+            (prepare_engine if kind.uses_torch else prepare_worker)()  # before the first import of mlx
             return {"status": "completed", "result": kind.run(request, report)}
         finally:
             if slot:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from tunesmith.errors import UserError
 from tunesmith.store.files import copy_into
 from tunesmith.store.locks import ProcessLock
 from tunesmith.system.environment import worker_environment
+from tunesmith.system.scratch import scratch_folder
 
 LONGEST_SECONDS = 600
 
@@ -39,19 +39,22 @@ def measure(config_yaml: str, model: Path, data: Path, slot: Path, attachments: 
     if not lock.acquire():
         raise UserError("accelerator_busy")
     try:
-        with tempfile.TemporaryDirectory(prefix="tunesmith-measure-") as folder:
+        with scratch_folder() as folder:
             (Path(folder) / "config.yaml").write_text(config_yaml, encoding="utf-8")
             for name, source in attachments.items():
                 copy_into(source, Path(folder) / name)
-            return _run(Path(folder), model, data)
+            return _run(Path(folder), model, data, lock)
     finally:
         lock.release()
 
 
-def _run(folder: Path, model: Path, data: Path) -> Measurement:
+def _run(folder: Path, model: Path, data: Path, lock: ProcessLock) -> Measurement:
     command = [sys.executable, "-m", "tunesmith.jobs.measure_worker", str(folder), str(model), str(data)]
     try:
-        done = subprocess.run(command, env=worker_environment(os.environ), capture_output=True, timeout=LONGEST_SECONDS, check=False)
+        done = subprocess.run(
+            command, env=worker_environment(os.environ), capture_output=True, timeout=LONGEST_SECONDS, check=False,
+            pass_fds=(lock.descriptor(),),  # it computes on when the pages' server dies
+        )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise TimeoutError from error
     try:

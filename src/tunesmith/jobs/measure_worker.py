@@ -13,7 +13,7 @@ from pathlib import Path
 import orjson
 
 from tunesmith.errors import UserError
-from tunesmith.models.blas import prepare_engine
+from tunesmith.models.blas import prepare_worker
 from tunesmith.settings.files import from_mapping, parse_yaml
 from tunesmith.store.files import LineTail
 from tunesmith.training.config import TrainConfig
@@ -22,7 +22,7 @@ STEPS = 3
 
 
 def _measure_here(folder: Path, model: Path, data: Path) -> dict[str, object]:
-    prepare_engine()  # before the first import of mlx
+    prepare_worker()  # before the first import of mlx
     from tunesmith.training.run import measure_steps
 
     config = from_mapping(TrainConfig, parse_yaml((folder / "config.yaml").read_text(encoding="utf-8"), "config.yaml"))

@@ -39,7 +39,7 @@ def ask_reader(
     own = {**worker_environment(os.environ), "PYTHONHASHSEED": "0", **(environment or {})}  # one hash of a row in all its processes
     child = subprocess.Popen(
         [sys.executable, "-m", "tunesmith.data.reading_process"], env=own,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,  # nobody reads it: a full pipe would hold the child up
     )  # fmt: skip
     watchdog = threading.Timer(limits["seconds"] + GRACE_SECONDS, child.kill)
     watchdog.start()

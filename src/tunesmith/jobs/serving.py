@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from tunesmith.errors import UserError
-from tunesmith.jobs.job import CANCEL, LOCK, LOG, JobFolders, cancel, error_of, launch, read_end, read_part, read_request
+from tunesmith.jobs.job import CANCEL, LOCK, LOG, JobFolders, cancel, error_of, read_part, read_request, read_status
 from tunesmith.jobs.process import signal_worker
 from tunesmith.store.locks import is_held
 
@@ -74,9 +74,7 @@ class ServingStore:
             "kind": "serve", "model_path": str(model), "adapter_path": str(adapter) if adapter else None, "name": name, "host": host,
             "port": port, "keyed": bool(key), "owner": owner, "names": list(names),
         }  # fmt: skip
-        serving_id = self._folders.create(request)
-        launch(self._folders.folder(serving_id), WORKER, {KEY_VARIABLE: key})
-        return self.get(serving_id)
+        return self.get(self._folders.start(request, WORKER, {KEY_VARIABLE: key}))
 
     def get(self, serving_id: str) -> ModelServer:
         """Return what is known of a server. Raises UserError `job_unknown`."""
@@ -119,11 +117,10 @@ def _read_server(folder: Path) -> dict[str, Any]:
 
 
 def _read(folder: Path) -> ModelServer:
-    held = is_held(folder / LOCK)  # first, for a worker writes its end before it gives the lock back
-    request, server, end = read_request(folder), _read_server(folder), read_end(folder)
-    address = str(server.get("address", "")) if held else ""
-    error = error_of(end)
-    if held:
+    found, end = read_status(folder)
+    request, server, error, lives = read_request(folder), _read_server(folder), error_of(end), found == "running"
+    address = str(server.get("address", "")) if lives else ""
+    if lives:
         status = "ready" if address else "starting"
     elif error or end or (folder / CANCEL).exists():
         status = "failed" if error else "stopped"

@@ -35,9 +35,9 @@ def main() -> int:
 
     def work() -> dict[str, Any]:
         tell("")
-        from tunesmith.models.blas import prepare_engine
+        from tunesmith.models.blas import prepare_worker
 
-        prepare_engine()  # before the first import of mlx
+        prepare_worker()  # before the first import of mlx
         from tunesmith.export.serve import Serving, serve
 
         request = read_json(folder / REQUEST)

@@ -21,9 +21,10 @@ from tunesmith.jobs.queue import occupying, waiting_line
 from tunesmith.jobs.summary import summarise
 from tunesmith.settings.files import from_mapping, load_yaml
 from tunesmith.store.experiments import RESUMABLE, Experiment, ExperimentStore
-from tunesmith.store.files import as_user_error
+from tunesmith.store.files import worded
 from tunesmith.store.locks import ProcessLock, is_held
 from tunesmith.store.run_folder import RunFolder
+from tunesmith.system.scratch import sweep_scratch
 from tunesmith.training.config import TrainConfig
 
 logger = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ TICK_SECONDS = 0.3
 TERMINATE_AFTER_SECONDS = 30.0
 KILL_AFTER_SECONDS = 40.0
 TROUBLED_SECONDS = 5.0  # after a tick that failed: what failed will mostly fail again
+LAST_LOOK_SECONDS = 10.0  # a tick that takes longer, on a disk that hangs, keeps the lock until this process ends
 RING_PORT, RING_PORTS = 32323, 8000  # mlx.launch's own first port, and how far a run may go from it
 
 
@@ -71,22 +73,26 @@ class Supervisor:
         self._closed = True
         self.wake()
         if self._thread is not None:
-            self._thread.join(timeout=10)
-        self._lock.release()
+            self._thread.join(timeout=LAST_LOOK_SECONDS)
+        if self._thread is None or not self._thread.is_alive():
+            self._lock.release()
 
     def wake(self) -> None:
         """Look at the store now rather than at the next tick."""
         self._wake.set()
 
     def _run(self) -> None:
+        told = ""
         while not self._closed:
-            pause_seconds = TICK_SECONDS
+            pause_seconds, trouble = TICK_SECONDS, ""
             try:
                 if self._lock.acquire():
                     self.tick()
-            except Exception:  # one bad tick (disk full, a broken run) must never end the supervision
-                logger.exception("a supervisor's tick failed")
-                pause_seconds = TROUBLED_SECONDS
+            except Exception as error:  # one bad tick (disk full, a broken run) must never end the supervision
+                pause_seconds, trouble = TROUBLED_SECONDS, repr(error)
+                if trouble != told:  # what lasts for days is told once
+                    logger.exception("a supervisor's tick failed")
+            told = trouble
             self._wake.wait(pause_seconds)
             self._wake.clear()
 
@@ -95,6 +101,7 @@ class Supervisor:
         if not self._looked:
             self._store.all()  # whoever was in charge before may have changed ended runs, which are not looked at again
             self._looked = True
+        self._children = {run_id: child for run_id, child in self._children.items() if child.poll() is None}  # those of damaged runs, too
         experiments = self._store.unsettled()
         queued, resumable = ([e for e in experiments if e.status in statuses] for statuses in ({"queued"}, RESUMABLE))
         troubles = [
@@ -104,7 +111,7 @@ class Supervisor:
         ]
         experiments = self._store.unsettled()
         line = waiting_line(experiments, self._store.queue_place)
-        if line and not occupying(experiments) and self._may_start():
+        if line and not occupying(experiments) and self._may_start() and not self._store.folder(line[0].id).has_request("cancel"):
             self._launch(line[0])
         if troubles:
             raise troubles[0]
@@ -114,10 +121,8 @@ class Supervisor:
 
     def _resume(self, experiment: Experiment) -> None:
         """Queue an ended run again; its `resume` goes last, so that whoever looks in between sees it waiting."""
-        folder = self._store.folder(experiment.id)
-        folder.forget_requests("cancel", "pause")
         self._store.transition(experiment, "queued", error=None, restarts=[])
-        folder.forget_requests("resume")
+        self._store.folder(experiment.id).forget_requests("resume")
 
     def _watch(self, experiment: Experiment) -> None:
         folder = self._store.folder(experiment.id)
@@ -145,15 +150,19 @@ class Supervisor:
             signal_worker(experiment.pid, experiment.nonce, signal.SIGTERM)
 
     def _finish(self, experiment: Experiment, folder: RunFolder) -> None:
+        """Note how a run without a worker ended. A stop that came after a pause counts; a resume of before was meant for an earlier end."""
         folder.settle()
+        folder.forget_requests("resume")
+        self._asked_at.pop(experiment.nonce, None)
         outcome = folder.read_outcome(experiment.nonce)
-        if outcome is None and self._goes_on(experiment, folder):
-            return
         if outcome is None:
-            status = "cancelled" if folder.has_request("cancel") else "interrupted"
-            error = None if status == "cancelled" else UserError("worker_died").as_record()
-        else:
-            status, error = outcome["status"], outcome.get("error")
+            sweep_scratch()
+            if self._goes_on(experiment, folder):
+                return
+            outcome = {"status": "interrupted", "error": UserError("worker_died").as_record()}
+        status, error = outcome["status"], outcome.get("error")
+        if status in {"interrupted", "paused"} and folder.has_request("cancel"):
+            status, error = "cancelled", None
         self._store.transition(experiment, status, ended_at=time.time(), error=error, summary=summarise(folder))
 
     def _goes_on(self, experiment: Experiment, folder: RunFolder) -> bool:
@@ -183,9 +192,10 @@ class Supervisor:
             folder.forget_heartbeat()
             folder.forget_requests("resume", "pause")
             try:
-                child = launch_worker(folder.path, self._command(folder, nonce), [slot.descriptor(), own.descriptor()])
-            except OSError as error:  # no room for its log, no process to be had
-                self._store.transition(experiment, "failed", ended_at=time.time(), error=as_user_error(error, folder.log).as_record())
+                with worded(folder.log):  # no room for its log, no process to be had
+                    child = launch_worker(folder.path, self._command(folder, nonce), [slot.descriptor(), own.descriptor()])
+            except UserError as error:
+                self._store.transition(experiment, "failed", ended_at=time.time(), error=error.as_record())
                 return
             self._children[experiment.id] = child
             self._store.change(experiment, pid=child.pid)
@@ -203,7 +213,7 @@ def _each(experiments: Iterable[Experiment], act: Callable[[Experiment], None]) 
     for experiment in experiments:
         try:
             act(experiment)
-        except (UserError, OSError) as error:
+        except Exception as error:  # noqa: BLE001  whoever called is told
             troubles.append(error)
     return troubles
 

@@ -24,11 +24,11 @@ Wish = Literal["", "cancel", "pause"]
 def run_job(folder: RunFolder, wish: Callable[[], Wish]) -> str:
     """Do the run's work; return `completed`, `cancelled` or `paused`. Raises UserError and whatever MLX raises."""
     from tunesmith.jobs.run_environment import record_environment
-    from tunesmith.models.blas import prepare_engine
+    from tunesmith.models.blas import prepare_worker
     from tunesmith.settings.files import from_mapping, load_yaml
     from tunesmith.training.config import TrainConfig
 
-    blas = prepare_engine()  # before the first import of mlx
+    blas = prepare_worker()  # before the first import of mlx
     from tunesmith.training.run import train
 
     record = read_json(folder.record)

@@ -1,4 +1,4 @@
-"""Which files of a model on the hub are taken: settings, tokenizer, safetensors, card, licence; no code, no pickles, no folders.
+"""Which files of a model from elsewhere are taken: settings, tokenizer, safetensors, card, licence; no code, no pickles, no folders.
 
 Knows no network.
 """
@@ -40,7 +40,7 @@ def choose_files(repository: str, files: Sequence[ModelFile]) -> list[ModelFile]
     Raises UserError `model_config_missing`, `model_tokenizer_missing`, `model_weights_missing`, `model_weights_pickled`,
     `model_file_too_large`.
     """
-    known = {file.name: file for file in files if _is_wanted(file)}
+    known = {file.name: file for file in files if is_wanted(file.name, file.size_bytes)}
     weights = [file for file in known.values() if file.is_weights]
     if "config.json" not in known:
         raise UserError("model_config_missing", folder=repository)
@@ -54,11 +54,11 @@ def choose_files(repository: str, files: Sequence[ModelFile]) -> list[ModelFile]
     return sorted(known.values(), key=lambda file: (file.is_weights, file.name != "config.json", file.name))
 
 
-def _is_wanted(file: ModelFile) -> bool:
-    """Say so by the whole name: one with a folder in it, or a step out of one, fits none."""
-    if file.name in {"config.json", INDEX, *CARRIED} or file.is_weights:
+def is_wanted(name: str, size_bytes: int = 0) -> bool:
+    """Say whether a file belongs to a model, by its whole name: one with a folder in it, or a step out of one, fits none."""
+    if name in {"config.json", INDEX, *CARRIED} or _WEIGHTS.fullmatch(name):
         return True
-    return (file.name == "README.md" or is_licence(file.name)) and file.size_bytes <= LARGEST_PAPER_BYTES
+    return (name == "README.md" or is_licence(name)) and size_bytes <= LARGEST_PAPER_BYTES
 
 
 def is_licence(name: str) -> bool:

@@ -5,7 +5,6 @@ What a folder holds beside the weights is carried over from the folder that the 
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ import orjson
 from tunesmith.errors import UserError
 from tunesmith.models.folder_layout import CARRIED, MANIFEST
 from tunesmith.models.model_config import normalise_config
-from tunesmith.store.files import as_user_error, put_in_place
+from tunesmith.store.saved_folders import whole_folder
 from tunesmith.system.progress import Progress, silent
 
 SHARD_BYTES = 2 << 30
@@ -32,23 +31,12 @@ def save_model_folder(
     `total` is the number of tensors, for `report`; `template` a prompt format in place of the source's. Raises UserError `disk_full`,
     `target_exists`; then there is nothing.
     """
-    if target.exists():
-        raise UserError("target_exists", name=target.name, folder=str(target.parent))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f".{target.name}.{os.getpid()}.new")
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
-        aside.mkdir()
+    with whole_folder(target) as aside:
         _write_shards(aside, weights, report, total)
         carry_tokenizer(source, aside, template)
         _write_json(aside / "config.json", normalise_config(config))
         (aside / "README.md").write_text(card, encoding="utf-8")
         _write_json(aside / MANIFEST, manifest)  # last: with it the folder is complete
-        put_in_place(aside, target)
-    except OSError as error:
-        raise as_user_error(error, target) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _write_shards(folder: Path, weights: Iterable[tuple[str, mx.array]], report: Progress, total: int) -> None:

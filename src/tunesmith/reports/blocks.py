@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from tunesmith.i18n.markdown import as_text
+
 
 @dataclass(frozen=True)
 class Heading:
@@ -65,7 +67,6 @@ class Report:
 
 
 PICTURES = "pictures"
-_MARKS = re.compile(r"([\\`*_\[\]<>|#~])")
 _PAGE_STYLE = """
 :root { color-scheme: light dark; --ink: #1c2333; --ground: #fbfbfd; --line: #d9deea; --soft: #f0f2f8; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e9f2; --ground: #12151d; --line: #323a4d; --soft: #1b202c; } }
@@ -83,17 +84,17 @@ figure { margin: 1rem 0; } svg { width: 100%; height: auto; border: 1px solid va
 
 def to_markdown(report: Report) -> str:
     """Return the report as Markdown (GitHub's), its pictures in a folder beside it."""
-    return "\n\n".join([f"# {_plain(report.title)}", *(_markdown(block) for block in report.blocks)]) + "\n"
+    return "\n\n".join([f"# {as_text(report.title)}", *(_markdown(block) for block in report.blocks)]) + "\n"
 
 
 def _markdown(block: Block) -> str:
     if isinstance(block, Heading):
-        return f"## {_plain(block.words)}"
+        return f"## {as_text(block.words)}"
     if isinstance(block, Paragraph):
-        words = _plain(block.words).replace("\n", "  \n")
+        words = as_text(block.words).replace("\n", "  \n")
         return f"**{words}**" if block.strong else words
     if isinstance(block, Picture):
-        return f"![{_plain(block.title)}]({PICTURES}/{block.file})"
+        return f"![{as_text(block.title)}]({PICTURES}/{block.file})"
     if isinstance(block, Code):
         longest = max((len(run) for run in re.findall(r"`+", block.text)), default=0)
         fence = "`" * max(3, longest + 1)
@@ -102,13 +103,8 @@ def _markdown(block: Block) -> str:
     return "\n".join(f"| {' | '.join(cell if cell == '---' else _cell(cell) for cell in line)} |" for line in lines)
 
 
-def _plain(words: str) -> str:
-    """Return words that Markdown shows as they are, not as marks."""
-    return _MARKS.sub(r"\\\1", words)
-
-
 def _cell(words: str) -> str:
-    return _plain(words).replace("\r", "").replace("\n", "<br>")
+    return as_text(words).replace("\r", "").replace("\n", "<br>")
 
 
 def to_html(report: Report, lang: str) -> str:

@@ -16,6 +16,7 @@ from tunesmith.services import evaluation_results, evaluations, overlays, run_fa
 from tunesmith.services.context import Services
 from tunesmith.services.curves import matching, panels_of, shown_column
 from tunesmith.services.runs import RunSnapshot
+from tunesmith.services.variants import plain_names
 from tunesmith.store.series import MetricSeries
 from tunesmith.system.environment import package_versions
 
@@ -80,14 +81,22 @@ def _summary(s: Services, state: RunSnapshot, lang: str) -> Iterator[tuple[str, 
     yield t("report.tokens", lang), count_words(state.tokens_seen, lang)
     yield t("run.memory", lang), bytes_words(state.peak_memory_bytes, lang)
     if state.adapter:
-        size = sum(file.size_bytes for file in run_facts.files_of(s, state.id) if file.part == "adapter")
-        yield t("report.adapter", lang), bytes_words(size, lang)
+        yield t("report.adapter", lang), bytes_words(run_facts.adapter_bytes(s, state.id), lang)
     yield t("experiments.created", lang), time_words(state.created_at)
     if experiment.owner:
         yield t("report.owner", lang), experiment.owner
     if experiment.imported:
-        yield t("report.imported", lang), " · ".join(str(experiment.imported.get(key, "")) for key in ("source", "file", "run") if key)
+        yield t("report.imported", lang), imported_words(experiment.imported, lang)
     yield t("report.id", lang), state.id
+
+
+def imported_words(imported: dict[str, Any], lang: str) -> str:
+    """Return where an imported run comes from."""
+    at = imported.get("at")
+    facts = {"file": imported.get("file"), "time": time_words(at) if isinstance(at, int | float) else ""}
+    if imported.get("source") != "package":
+        return t("run.imported", lang, source=imported.get("source"), **facts)
+    return t("run.imported_package", lang, owner=imported.get("owner") or t("common.none", lang), **facts)
 
 
 def run_charts(reader: MetricSeries, method: str, lang: str) -> Iterator[Picture]:
@@ -123,7 +132,8 @@ def answers_blocks(events: list[dict[str, Any]], lang: str) -> list[Block]:
     shown = list(dict.fromkeys((steps[0], steps[-1])))
     answers = {(str(e.get("prompt")), e["step"]): str(e.get("text")) for e in samples}
     expected = {str(e.get("prompt")): str(e.get("expected") or "") for e in samples}
-    head = (t("run.grid_prompt", lang), t("run.grid_expected", lang), *(t("run.sample_step", lang, step=step) for step in shown))
+    told = (t("run.sample_step", lang, step=count_words(step, lang)) for step in shown)
+    head = (t("run.grid_prompt", lang), t("run.grid_expected", lang), *told)
     rows = tuple((prompt, right, *(answers.get((prompt, step), "") for step in shown)) for prompt, right in expected.items())
     return [Heading(t("run.samples", lang)), Table(head, rows)]
 
@@ -134,14 +144,14 @@ def evaluation_blocks(s: Services, run_id: str, lang: str) -> list[Block]:
     for evaluation in evaluations.list_evaluations(s):
         if run_id not in {variant.get("run") for variant in evaluation.variants.values()}:
             continue
-        names = {key: str(variant["name"]) for key, variant in evaluation.variants.items()}
-        rows = []
-        for metric in evaluation.metrics:
-            try:
-                figures = {figure.variant: figure for figure in evaluation_results.figures(evaluation, metric)}
-            except UserError:
-                continue  # it has not scored yet
-            rows.append((_score_words(metric, lang), *(_interval_words(figures[key].interval, lang) for key in names)))
+        names = plain_names(evaluation.variants.values())
+        try:
+            found = {metric: evaluation_results.figures(evaluation, metric) for metric in evaluation_results.measured(evaluation)}
+        except UserError:
+            continue  # its figures cannot be read
+        rows = [
+            (_score_words(metric, lang), *(_interval_words(each.interval, lang) for each in figures)) for metric, figures in found.items()
+        ]  # fmt: skip
         if rows:
             about = t("report.evaluated_on", lang, data=evaluation.job.request["data"], split=evaluation.job.request["split"])
             blocks += [Paragraph(f"{evaluation.name} · {about}"), Table((t("report.metric", lang), *names.values()), tuple(rows))]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from tunesmith.i18n.catalog import t
 from tunesmith.i18n.quantities import count_words, duration_words, number_words, time_words
+from tunesmith.i18n.titles import tell_apart
 from tunesmith.reports.blocks import Block, Code, Heading, Paragraph, Picture, Report, Table
 from tunesmith.reports.metric_words import chart_words, metric_words
 from tunesmith.reports.run_report import TRAIN_COMMAND, config_name
@@ -45,8 +44,7 @@ def write_runs_report(s: Services, run_ids: Sequence[str], lang: str) -> Report:
 
 def distinct_names(states: Sequence[RunSnapshot]) -> dict[str, str]:
     """Return a name of its own for each run, by id: the end of the id where two are called alike."""
-    times = Counter(state.name for state in states)
-    return {state.id: f"{state.name} ({state.id[-SHORT_ID:]})" if times[state.name] > 1 else state.name for state in states}
+    return tell_apart({state.id: state.name for state in states}, lambda run_id: f" ({run_id[-SHORT_ID:]})")
 
 
 def _head(lang: str) -> tuple[str, ...]:
@@ -79,12 +77,8 @@ def _differences(s: Services, states: Sequence[RunSnapshot], names: dict[str, st
     heading = Heading(t("report.differences", lang))
     if not lines:
         return [heading, Paragraph(t("report.no_differences", lang))]
-    rows = tuple((line.name, *(_value_words(value, lang) for value in line.values)) for line in lines)
+    rows = tuple((line.name, *map(run_settings.show_value, line.values)) for line in lines)
     return [heading, Table((t("report.setting", lang), *(names[state.id] for state in states)), rows)]
-
-
-def _value_words(value: Any, lang: str) -> str:
-    return t("common.none", lang) if value is None else str(value)
 
 
 def overlay_charts(s: Services, states: Sequence[RunSnapshot], names: dict[str, str], lang: str) -> Iterator[Picture]:

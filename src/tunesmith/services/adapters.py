@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,9 +17,9 @@ from tunesmith.services.rights import needs, require_own
 from tunesmith.store import labels
 from tunesmith.store.adapters import AdapterRecord, AdapterStore
 from tunesmith.store.experiment_index import IndexedRun
-from tunesmith.store.files import make_folder, read_json, write_atomic
+from tunesmith.store.files import read_json
 from tunesmith.store.run_folder import RunFolder
-from tunesmith.system.paths import as_file_name, typed_path
+from tunesmith.system.paths import typed_path
 
 
 @dataclass(frozen=True)
@@ -147,9 +146,9 @@ def rename(s: Services, info: AdapterInfo, name: str) -> None:
 
 
 @needs(TRAINER)
-def set_tags(s: Services, info: AdapterInfo, tags: Sequence[str]) -> None:
-    """Replace an adapter's tags. Raises UserError `tags_too_many`."""
-    labels.set_tags(_labelled(s, info), tags)
+def change_tags(s: Services, info: AdapterInfo, add: Sequence[str], remove: Sequence[str]) -> None:
+    """Add tags to an adapter and take others away. Raises UserError `tags_too_many`."""
+    labels.change_tags(_labelled(s, info), add, remove)
 
 
 def _owner(s: Services, adapter_id: str, of_run: bool) -> str:
@@ -186,16 +185,6 @@ def restore(s: Services, adapter_id: str, of_run: bool) -> None:
         s.store.restore(adapter_id)
     else:
         AdapterStore(s.data_dir).restore(adapter_id)
-
-
-@needs(TRAINER)
-def keep_upload(s: Services, content: bytes | memoryview, name: str) -> Path:
-    """Put an uploaded zip file where the import finds it; the import takes it away again. Raises UserError `disk_full`."""
-    folder = s.data_dir / "uploads"
-    make_folder(folder)
-    path = folder / f"{as_file_name(name, 'adapter')}-{secrets.token_hex(4)}.zip"
-    write_atomic(path, bytes(content))
-    return path
 
 
 @needs(TRAINER)

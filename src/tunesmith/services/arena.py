@@ -10,6 +10,7 @@ import random
 import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -124,19 +125,32 @@ def ask(s: Services, arena_id: str, prompt: str, report: Report | None = None, c
     """Let variants of the arena answer, in an order drawn by the system's own chance, and return the round when all are done.
 
     `report` is told the share of the longest that all answers together can be, so it tells nothing of any one of them; an exception in
-    it ends the answers. Raises UserError `prompt_empty`, `arena_unknown`, `variant_unknown`, and what the loading raises.
+    it ends the answers. Who was deleted answers no more. Raises UserError `prompt_empty`, `arena_unknown`, `arena_variants_gone`, and
+    what the loading raises.
     """
     if not prompt.strip():
         raise UserError("prompt_empty")
     arena = open_store(s).get(arena_id)
-    shown, sampling = draw_shown(arena, chance), from_mapping(Sampling, arena.sampling)
-    answers = _collect(s, [find_variant(s, key) for key in shown], prompt, arena.system, sampling, report)
+    there = find_available(s, arena)
+    if len(there) < LEAST_VARIANTS:
+        raise UserError("arena_variants_gone", name=arena.name, left=len(there), least=LEAST_VARIANTS)
+    shown, sampling = draw_shown(arena, list(there), chance), from_mapping(Sampling, arena.sampling)
+    answers = _collect(s, [there[key] for key in shown], prompt, arena.system, sampling, report)
     return Round(secrets.token_hex(8), arena_id, prompt, arena.system, arena.sampling, shown, answers)
 
 
-def draw_shown(arena: ArenaRecord, chance: random.Random | None = None) -> tuple[str, ...]:
-    """Return who answers in a round, in the order shown: every choice and every order is as likely."""
-    return tuple((chance or random.SystemRandom()).sample(list(arena.variants), arena.at_once))
+def find_available(s: Services, arena: ArenaRecord) -> dict[str, VariantInfo]:
+    """Return who of an arena can still be asked, by key."""
+    found = {}
+    for key in arena.variants:
+        with suppress(UserError):  # it was deleted, or its files are broken: the standings keep its name
+            found[key] = find_variant(s, key)
+    return found
+
+
+def draw_shown(arena: ArenaRecord, keys: Sequence[str], chance: random.Random | None = None) -> tuple[str, ...]:
+    """Return who of these answers in a round, in the order shown: every choice and every order is as likely."""
+    return tuple((chance or random.SystemRandom()).sample(keys, min(arena.at_once, len(keys))))
 
 
 def _collect(

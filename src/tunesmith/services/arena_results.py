@@ -17,9 +17,10 @@ from tunesmith.errors import UserError
 from tunesmith.evaluation.gate import GateRule, GateVerdict, ask_gate
 from tunesmith.evaluation.intervals import MeanInterval, mean_interval
 from tunesmith.evaluation.ratings import POINTS, Ratings, Vote, rate_votes
+from tunesmith.services import uploads
 from tunesmith.services.arena import BEST, Ballot, open_store, read_ballots, votes_of
 from tunesmith.services.context import Services
-from tunesmith.services.dataset_versions import drop_upload, hold_upload, import_file
+from tunesmith.services.dataset_versions import import_file
 from tunesmith.services.rights import needs
 
 
@@ -126,11 +127,11 @@ def keep_preferences(s: Services, arena_id: str, name: str) -> str:
     rows = find_preferences(read_ballots(s, arena_id)[0]).rows
     if not rows:
         raise UserError("arena_no_preferences", name=arena.name)
-    file = hold_upload(s, [("preferences.jsonl", io.BytesIO(as_lines(rows)))])
+    file = uploads.hold(s, [("preferences.jsonl", io.BytesIO(as_lines(rows)))])
     try:
         return import_file(s, file, name.strip() or arena.name)
     finally:
-        drop_upload(s, file)
+        uploads.drop(s, file)
 
 
 def votes_as_lines(ballots: Sequence[Ballot]) -> bytes:

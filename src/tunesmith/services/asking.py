@@ -21,9 +21,9 @@ def open_conversation(question: str, system: str = "") -> list[dict[str, str]]:
 
 def stream_answers(
     s: Services, variants: Sequence[VariantInfo], conversations: Sequence[Conversation], sampling: Sampling,
-    tell_sent: Callable[[int, Sent], None] = lambda *_: None,
+    tell_sent: Callable[[int, Sent], None] = lambda *_: None, unwanted: Callable[[], bool] = lambda: False,
 ) -> Iterator[Delta]:  # fmt: skip
-    """Yield the pieces of each variant's answer to its own conversation; closing the iterator ends them.
+    """Yield the pieces of each variant's answer to its own conversation; closing the iterator ends them, and so does `unwanted`.
 
     Memory holds one base at a time: variants of another base wait for their turn. `tell_sent` hears, before a variant's first piece,
     its place and the exact text that it was given. Raises UserError `host_died`, and what loading and comparing raise.
@@ -35,5 +35,7 @@ def stream_answers(
             for place, each in zip(places, sent, strict=True):
                 tell_sent(place, each)
 
-        for delta in s.host.stream(variants[places[0]].model_path, asked, sampling, tell):
+        for delta in s.host.stream(variants[places[0]].model_path, asked, sampling, tell, unwanted):
             yield dataclasses.replace(delta, variant=places[delta.variant])
+        if unwanted():
+            return

@@ -20,7 +20,9 @@ from tunesmith.jobs.job import Job
 from tunesmith.services import jobs
 from tunesmith.services.context import Services
 from tunesmith.services.rights import needs
-from tunesmith.services.variants import VariantInfo, as_record
+from tunesmith.services.shelved import find_kept
+from tunesmith.services.shelved import resume as resume_kept
+from tunesmith.services.variants import VariantInfo, as_record, plain_names
 from tunesmith.settings.fields import check_values
 from tunesmith.settings.files import to_mapping
 from tunesmith.store.files import LineTail, read_json
@@ -84,6 +86,12 @@ def install_command() -> str:
     return f"{sys.executable} -m pip install {source}"
 
 
+def require_installed() -> None:
+    """Refuse what needs lm-eval where it is not there. Raises UserError `benchmark_not_installed`."""
+    if not is_installed():
+        raise UserError("benchmark_not_installed", command=install_command())
+
+
 def tasks_folder(s: Services) -> Path:
     """Return the folder for a person's own task files."""
     return s.data_dir / "tasks"
@@ -103,21 +111,35 @@ def start(s: Services, variants: Sequence[VariantInfo], tasks: Sequence[str], ru
     `too_many_variants`, `file_missing`, `yaml_unreadable`, `task_…`, `setting_…`.
     """
     check_values(rules)
-    if not is_installed():
-        raise UserError("benchmark_not_installed", command=install_command())
+    require_installed()
     unique = {variant.key: variant for variant in variants}
     if not unique:
         raise UserError("benchmark_without_variants")
     if len(unique) > MOST_VARIANTS:
         raise UserError("too_many_variants", asked=len(unique), most=MOST_VARIANTS)
     files, names = find_tasks(s, tasks)
-    told = f"{', '.join(variant.name for variant in unique.values())} · {', '.join([*(path.stem for path in files), *names])}"
+    records = [as_record(variant) for variant in unique.values()]
+    told = f"{', '.join(plain_names(records).values())} · {', '.join([*(path.stem for path in files), *names])}"
     request = {
-        "name": told[:LONGEST_TITLE], "variants": [as_record(variant) for variant in unique.values()],
+        "name": told[:LONGEST_TITLE], "variants": records,
         "task_files": [str(path) for path in files], "task_names": names, "rules": to_mapping(rules),
     }  # fmt: skip
-    hub = hub_environment() | {name: os.environ[name] for name in CACHES if name in os.environ}
-    return jobs.start(s, KIND, request, environment=hub if names else None, shelf=jobs.EVALUATIONS)
+    return jobs.start(s, KIND, request, environment=_environment(names), shelf=jobs.EVALUATIONS)
+
+
+def _environment(names: Sequence[str]) -> dict[str, str] | None:
+    """Return what a worker needs to download the data of lm-eval's own tasks, None without any."""
+    return hub_environment() | {name: os.environ[name] for name in CACHES if name in os.environ} if names else None
+
+
+@needs(TRAINER)
+def resume(s: Services, job_id: str) -> None:
+    """Let an ended benchmark go on: tasks that a variant has been asked are not asked again; works beside an open app.
+
+    Raises UserError `benchmark_not_installed`, `evaluation_unknown`, `job_running`.
+    """
+    require_installed()
+    resume_kept(s, job_id, _environment(find_kept(s, job_id, KIND).request["task_names"]))
 
 
 def find_tasks(s: Services, tasks: Sequence[str]) -> tuple[list[Path], list[str]]:

@@ -23,11 +23,12 @@ from tunesmith.services.asking import open_conversation, stream_answers
 from tunesmith.services.context import Services
 from tunesmith.services.datasets import held_out_prompts
 from tunesmith.services.lineage import runs_of
-from tunesmith.services.rights import needs, require_own
+from tunesmith.services.rights import may_change, needs, require_own
 from tunesmith.services.variants import VariantInfo, base_of, by_base, find_variant, with_strength
-from tunesmith.store.comparisons import Answer, Comparison, ComparisonStore, Round, Token, new_id
+from tunesmith.store.comparisons import Answer, Comparison, ComparisonStore, Heading, Round, Token
+from tunesmith.store.ids import new_id
 
-SUGGESTIONS = 12
+SUGGESTIONS = 6
 MOST_VARIANTS = 8  # besides their bases
 MOST_QUESTIONS = 500
 SHOWN_HISTORY = 20
@@ -80,7 +81,7 @@ def _data_paths(s: Services, variant: VariantInfo) -> list[Path]:
 def _parent_runs(s: Services, variant: VariantInfo) -> list[str]:
     if variant.kind != "adapter":
         return []
-    return runs_of(find_adapter(s, variant.key.partition(":")[2].partition("@")[0]).lineage)
+    return runs_of(find_adapter(s, variant.plain_key.partition(":")[2]).lineage)
 
 
 @dataclass
@@ -118,7 +119,8 @@ class Asking:
         self.panel, self.questions = list(panel), list(questions)
         self.answers = [[Growing() for _ in panel] for _ in questions]
         self._services, self._system, self._sampling = s, system, sampling
-        self._before, self._follows, self._keep = before, follows, keep and not s.read_only
+        self._before, self._follows, self.kept = before, follows, keep and not s.read_only
+        self._expected = before.rounds
         self._unwanted, self._ended = threading.Event(), threading.Event()
 
     def run(self) -> Generator[tuple[int, int]]:
@@ -133,20 +135,25 @@ class Asking:
                 conversations = [self._conversation(number, place) for place in places]
                 row = self.answers[number]
                 note = functools.partial(_note_sent, [row[place] for place in places])
-                for delta in stream_answers(self._services, group, conversations, self._sampling, note):
+                for delta in stream_answers(self._services, group, conversations, self._sampling, note, self._unwanted.is_set):
                     row[places[delta.variant]].take(delta)
                     yield number, places[delta.variant]
-                    if self._unwanted.is_set():
-                        return
-                if self._keep and time.monotonic() - saved > SECONDS_BETWEEN_SAVES:
+                if self._unwanted.is_set():
+                    return
+                if self.kept and time.monotonic() - saved > SECONDS_BETWEEN_SAVES:
                     self._save()
                     saved = time.monotonic()
         finally:
             try:
-                if self._keep and any(each.tokens for row in self.answers for each in row):
+                if self.kept and any(each.tokens for row in self.answers for each in row):
                     self._save()
             finally:
                 self._ended.set()
+
+    @property
+    def waits_behind(self) -> bool:
+        """Whether the process that answers is at work for others."""
+        return self._services.host.busy
 
     def stop(self, patience_seconds: float = 1.0) -> None:
         """End the answers from another thread than the one that runs them; wait a little until they are kept."""
@@ -173,7 +180,18 @@ class Asking:
         return dataclasses.replace(self._before, rounds=(*self._before.rounds, *rounds))
 
     def _save(self) -> None:
-        ComparisonStore(self._services.data_dir).save(self.comparison)
+        """Keep what there is: beside a comparison that is another's, or that another tab went on with or deleted, not in its place."""
+        store = ComparisonStore(self._services.data_dir)
+        if self._expected and not (may_change(self._services, self._before.owner) and self._finds_expected(store)):
+            self._before = dataclasses.replace(self._before, id=new_id(), created_at=time.time(), owner=self._services.person.name)
+        self._expected = ()  # from now on it is this one's own
+        store.save(self.comparison)
+
+    def _finds_expected(self, store: ComparisonStore) -> bool:
+        try:
+            return store.get(self._before.id).rounds == self._expected
+        except UserError:
+            return False
 
     def _conversation(self, number: int, place: int) -> list[dict[str, str]]:
         """Return what a variant is told: with a follow-up, its own answers before."""
@@ -224,7 +242,7 @@ def _as_record(variant: VariantInfo) -> dict[str, Any]:
     return dataclasses.asdict(variant) | paths
 
 
-def panel_of(comparison: Comparison) -> list[VariantInfo]:
+def panel_of(comparison: Comparison | Heading) -> list[VariantInfo]:
     """Return who was asked, as it was then: they may be gone by now. Raises UserError `store_file_unreadable`."""
     try:
         return [VariantInfo(**record | {"model_path": Path(record["model_path"])}) for record in comparison.variants]
@@ -244,9 +262,20 @@ def references(panel: Sequence[VariantInfo]) -> list[int | None]:
     return [firsts[place] if firsts[place] != place else None for place in range(len(panel))]
 
 
-def history(s: Services, most: int = SHOWN_HISTORY) -> list[Comparison]:
-    """Return the last comparisons, newest first."""
-    return ComparisonStore(s.data_dir).recent(most)
+def history(s: Services, most: int = SHOWN_HISTORY) -> tuple[list[Heading], list[str]]:
+    """Return what a list tells of the last comparisons, newest first, and the ids of those in between that cannot be read."""
+    store, found, broken = ComparisonStore(s.data_dir), list[Heading](), list[str]()
+    for comparison_id in store.ids():
+        if len(found) == most:
+            break
+        try:
+            heading = store.heading(comparison_id)
+            panel_of(heading)
+        except UserError:
+            broken.append(comparison_id)
+        else:
+            found.append(heading)
+    return found, broken
 
 
 def count_history(s: Services) -> int:

@@ -68,7 +68,7 @@ def look(s: Services) -> Activity:
     return Activity(
         samples=activity.load_history().samples, load_average=activity.load_average(), processes=processes, engines=_engines(s),
         gpus=_gpus(int(seconds / GPU_SECONDS)), celsius=celsius, speed_percent=speed_limit_percent(), battery=battery,
-        disk_free_bytes=disk_free_bytes(s.data_dir), up_seconds=max(0.0, time.time() - activity.started_at()),
+        disk_free_bytes=disk_free_bytes(s.data_dir), up_seconds=activity.up_seconds(),
     )  # fmt: skip
 
 

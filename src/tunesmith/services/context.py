@@ -5,26 +5,35 @@ from __future__ import annotations
 import dataclasses
 import functools
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 from tunesmith.access.people import ADMIN, TRAINER, Person, owner_of_this_computer
 from tunesmith.errors import UserError
 from tunesmith.inference.client import HostClient
+from tunesmith.jobs.job import used_by_jobs
 from tunesmith.jobs.queue import is_quiet, parse_quiet_hours
 from tunesmith.jobs.supervisor import Supervisor
 from tunesmith.settings.files import from_mapping, read_yaml
 from tunesmith.settings.schema import AppSettings
 from tunesmith.store.adapters import AdapterStore
 from tunesmith.store.comparisons import ComparisonStore, PromptSetStore
+from tunesmith.store.datasets import DatasetStore
 from tunesmith.store.experiments import ExperimentStore
 from tunesmith.store.files import sweep_leftovers
 from tunesmith.store.model_folders import ModelFolders
 from tunesmith.store.rollouts import RolloutLog
 from tunesmith.store.series import MetricSeries
+from tunesmith.store.uploads import purge_uploads
 from tunesmith.store.votes import ArenaStore
-from tunesmith.system.paths import CONFIG, home_folder
+from tunesmith.system.paths import CONFIG, home_folder, typed_path
+from tunesmith.system.scratch import sweep_scratch
+
+T = TypeVar("T")
+KEPT_READERS = 64  # a long run's curves take some 10 MB
 
 
 @dataclass
@@ -65,16 +74,22 @@ class Services:
     def series(self, run_id: str) -> MetricSeries:
         """Return the one shared reader of a run's metrics, up to date. Raises UserError `run_unknown`."""
         path = self.store.folder(run_id).metrics
-        with self._series_lock:
-            reader = self._series.setdefault(run_id, MetricSeries(path))
+        reader = self._shared(self._series, run_id, lambda: MetricSeries(path))
         reader.refresh()
         return reader
 
     def rollouts(self, run_id: str) -> RolloutLog:
         """Return the one shared reader of what a run's policy wrote. Raises UserError `run_unknown`."""
         path = self.store.folder(run_id).rollouts
+        return self._shared(self._rollouts, run_id, lambda: RolloutLog(path))
+
+    def _shared(self, readers: dict[str, T], run_id: str, open_reader: Callable[[], T]) -> T:
         with self._series_lock:
-            return self._rollouts.setdefault(run_id, RolloutLog(path))
+            reader = readers.pop(run_id, None) or open_reader()
+            readers[run_id] = reader  # the last in the order
+            while len(readers) > KEPT_READERS:
+                del readers[next(iter(readers))]
+        return reader
 
     def require_writable(self) -> None:
         """Refuse a change while another server is in charge. Raises UserError `server_read_only`."""
@@ -122,15 +137,20 @@ def build_services() -> Services:
     services = Services(Kept(settings), data_dir, store, supervisor, HostClient(data_dir / "inference.log"))
     supervisor.start()
     if supervisor.in_charge:
-        for folder in (data_dir, *data_dir.glob("*/"), *data_dir.glob("*/.trash/")):
-            sweep_leftovers(folder)
+        _sweep(data_dir, settings.exports_folder)
         store.purge_trash()
-        AdapterStore(data_dir).purge_trash()
-        ComparisonStore(data_dir).purge_trash()
-        PromptSetStore(data_dir).purge_trash()
-        ArenaStore(data_dir).purge_trash()
-        ModelFolders(data_dir).purge_trash()
     return services
+
+
+def _sweep(data_dir: Path, exports_folder: str) -> None:
+    """Delete what killed processes left half done, and what has lain in a trash or as a forgotten upload for long."""
+    sweep_scratch(at_start=True)
+    elsewhere = [typed_path(exports_folder)] if exports_folder else []
+    for folder in (data_dir, *data_dir.glob("*/"), *data_dir.glob("*/.trash/"), *elsewhere):
+        sweep_leftovers(folder, at_start=True)
+    for kept in (AdapterStore, ComparisonStore, PromptSetStore, ArenaStore, DatasetStore, ModelFolders):
+        kept(data_dir).purge_trash()
+    purge_uploads(data_dir, lambda path: used_by_jobs(data_dir)(path))  # all jobs are looked at only for an upload that is old
 
 
 @functools.cache

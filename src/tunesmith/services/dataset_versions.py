@@ -5,12 +5,10 @@ Versions are written as a whole beside the others, so the command line may do al
 
 from __future__ import annotations
 
-import secrets
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from tunesmith.access.people import TRAINER
 from tunesmith.errors import UserError
@@ -19,8 +17,7 @@ from tunesmith.services.context import Services
 from tunesmith.services.datasets import DatasetInfo, find_dataset, open_store
 from tunesmith.services.rights import needs, require_own
 from tunesmith.store.datasets import Version
-from tunesmith.store.files import as_user_error, make_folder
-from tunesmith.system.paths import DEMO_DATA, bare_name
+from tunesmith.system.paths import DEMO_DATA
 from tunesmith.system.secrets import hub_environment
 
 Progress = Callable[[float], object]
@@ -59,33 +56,6 @@ class QualityFinding:
     drops: int
     examples: list[dict[str, Any]]
     facts: dict[str, Any]
-
-
-@needs(TRAINER)
-def hold_upload(s: Services, files: Sequence[tuple[str, IO[bytes]]]) -> Path:
-    """Keep uploaded files aside until they are imported; return the file, or the folder of several.
-
-    Raises UserError `server_read_only`, `disk_full`.
-    """
-    s.require_writable()
-    folder = s.data_dir / "incoming" / secrets.token_hex(6)
-    make_folder(folder)
-    names = [bare_name(name, "data") for name, _ in files]
-    try:
-        for name, (_, content) in zip(names, files, strict=True):
-            with (folder / name).open("wb") as target:
-                shutil.copyfileobj(content, target)
-    except OSError as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise as_user_error(error, folder) from error
-    return folder / names[0] if len(files) == 1 else folder
-
-
-@needs(TRAINER)
-def drop_upload(s: Services, path: Path) -> None:
-    """Forget a held upload."""
-    incoming = s.data_dir / "incoming"
-    shutil.rmtree(next((p for p in (path, *path.parents) if p.parent == incoming), incoming / "none"), ignore_errors=True)
 
 
 def inspect_file(

@@ -1,37 +1,44 @@
-"""What an evaluation found: figures with intervals, differences, the gate, its rows, files to take away. Knows no models."""
+"""What an evaluation found: figures with intervals, differences, the gate. Knows no models; its rows are evaluation_rows'."""
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-import orjson
 
 from tunesmith.errors import UserError
 from tunesmith.evaluation.gate import GateRule, GateVerdict, ask_gate
-from tunesmith.evaluation.intervals import Floats, IntervalRules, MeanInterval, PairedComparison, compare_paired, mean_interval
-from tunesmith.jobs.answer_files import PREDICTIONS, question_text, read_answers, read_questions
+from tunesmith.evaluation.intervals import (
+    MEAN,
+    Estimator,
+    Floats,
+    IntervalRules,
+    MeanInterval,
+    PairedComparison,
+    compare_paired,
+    mean_interval,
+)
+from tunesmith.evaluation.perplexity import LIKELIHOOD, likelihood_estimator
+from tunesmith.jobs.answer_files import PREDICTIONS, read_answers
 from tunesmith.jobs.job import error_of
 from tunesmith.services.context import Services
 from tunesmith.services.evaluations import Evaluation, list_evaluations
-from tunesmith.store.files import read_json
+from tunesmith.services.variants import plain_names
+from tunesmith.store.files import read_json, sha256_of
 
-OUTCOMES = ("all", "wins", "losses", "ties")
-FAILED_BELOW = 0.5
 _RULES = IntervalRules()
+T = TypeVar("T")
 Stamp = tuple[int, int]  # when a file was changed, and its size
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A variant's figure of a metric: mean and interval over rows, the set's own where there is one, what was left out and why."""
+    """A variant's figure of a metric with its interval over rows, the set's own where there is one, what was left out and why."""
 
     variant: str
     interval: MeanInterval
@@ -61,17 +68,6 @@ class Best:
     earlier: bool
 
 
-@dataclass(frozen=True)
-class AskedRow:
-    """One row: what was asked, what the row says, each variant's answer, and the figures by metric and variant."""
-
-    line: int
-    prompt: str
-    reference: str
-    answers: dict[str, dict[str, Any]]
-    figures: dict[str, dict[str, float | None]]
-
-
 def read_scores(evaluation: Evaluation) -> dict[str, Any]:
     """Return what the job wrote; empty while it has not scored."""
     path = evaluation.job.folder / "scores.json"
@@ -85,92 +81,139 @@ def _read(path: Path, stamp: Stamp) -> dict[str, Any]:
     return found
 
 
+def measured(evaluation: Evaluation) -> list[str]:
+    """Return the metrics that rows have figures of: those of the answers, then loss and perplexity where they were measured."""
+    scores = read_scores(evaluation)
+    losses = scores.get("likelihood", {})
+    foretold = all("values" in losses.get(key, {}) for key in evaluation.variants)
+    return [metric for metric in evaluation.metrics if metric in scores.get("metrics", {})] + (list(LIKELIHOOD) if foretold else [])
+
+
 def values_of(evaluation: Evaluation, metric: str, variant: str) -> Floats:
-    """Return a variant's figures of a metric [N], NaN where there is none. Raises UserError `evaluation_metric_missing`."""
-    try:
-        values = read_scores(evaluation)["metrics"][metric][variant]["values"]
-    except KeyError as error:
-        raise UserError("evaluation_metric_missing", metric=metric, name=evaluation.name) from error
-    return np.array([np.nan if value is None else value for value in values], np.float64)
+    """Return a variant's figures of a metric [N], NaN where there is none; of loss and perplexity the rows' mean losses (nats per token).
+
+    Raises UserError `evaluation_metric_missing`.
+    """
+    return np.array([np.nan if value is None else value for value in _record_of(evaluation, metric, variant)["values"]], np.float64)
+
+
+def _record_of(evaluation: Evaluation, metric: str, variant: str) -> dict[str, Any]:
+    """Return what the job wrote of a variant's metric. Raises UserError `evaluation_metric_missing`."""
+    scores = read_scores(evaluation)
+    found: dict[str, Any] = (scores.get("likelihood") if metric in LIKELIHOOD else scores.get("metrics", {}).get(metric)) or {}
+    if "values" not in (record := found.get(variant, {})):
+        raise UserError("evaluation_metric_missing", metric=metric, name=evaluation.name)
+    return dict(record)
+
+
+def _estimator_of(evaluation: Evaluation, metric: str, variant: str) -> Estimator:
+    return likelihood_estimator(metric, _record_of(evaluation, metric, variant)["row_tokens"]) if metric in LIKELIHOOD else MEAN
 
 
 def figures(evaluation: Evaluation, metric: str, rules: IntervalRules = _RULES) -> list[Figure]:
     """Return every variant's figure of a metric. Raises UserError `evaluation_metric_missing`."""
     found = []
     for variant in evaluation.variants:
-        interval = _mean_interval(values_of(evaluation, metric, variant).tobytes(), rules)
-        record = read_scores(evaluation)["metrics"][metric][variant]
-        problem = error_of({"error": record["problem"]})
-        found.append(Figure(variant, interval, record["whole"], record["not_applicable"], record["failed"], problem))
+        record, interval = _record_of(evaluation, metric, variant), _interval(evaluation, metric, variant, rules)
+        not_applicable, failed = record.get("not_applicable", 0), record.get("failed", 0)
+        found.append(Figure(variant, interval, record.get("whole"), not_applicable, failed, error_of({"error": record.get("problem")})))
     return found
 
 
 def differences(evaluation: Evaluation, metric: str, baseline: str, rules: IntervalRules = _RULES) -> dict[str, PairedComparison]:
-    """Return, for each other variant, its comparison with the baseline row by row. Raises UserError `evaluation_metric_missing`."""
-    right = values_of(evaluation, metric, baseline).tobytes()
+    """Return, for each other variant, its comparison with the baseline row by row.
+
+    Losses of other tokens than the baseline's cannot be compared: those variants are missing. Raises UserError `evaluation_metric_missing`.
+    """
+    targets = _record_of(evaluation, metric, baseline).get("targets")
     others = [variant for variant in evaluation.variants if variant != baseline]
-    return {variant: _compare(values_of(evaluation, metric, variant).tobytes(), right, rules) for variant in others}
+    comparable = [variant for variant in others if _record_of(evaluation, metric, variant).get("targets") == targets]
+    return {variant: _compare(evaluation, metric, variant, baseline, rules) for variant in comparable}
 
 
-@lru_cache(maxsize=256)
-def _mean_interval(values: bytes, rules: IntervalRules) -> MeanInterval:
-    return mean_interval(np.frombuffer(values), rules)
+def _interval(evaluation: Evaluation, metric: str, variant: str, rules: IntervalRules) -> MeanInterval:
+    values, estimator = values_of(evaluation, metric, variant), _estimator_of(evaluation, metric, variant)
+    return _once(mean_interval, (values,), rules, estimator)
 
 
-@lru_cache(maxsize=256)
-def _compare(left: bytes, right: bytes, rules: IntervalRules) -> PairedComparison:
-    return compare_paired(np.frombuffer(left), np.frombuffer(right), rules)
+def _compare(evaluation: Evaluation, metric: str, left: str, right: str, rules: IntervalRules) -> PairedComparison:
+    both = values_of(evaluation, metric, left), values_of(evaluation, metric, right)
+    return _once(compare_paired, both, rules, _estimator_of(evaluation, metric, left))
+
+
+def _once(make: Callable[..., T], values: tuple[Floats, ...], rules: IntervalRules, estimator: Estimator) -> T:
+    """Return an interval that each drawing of a page asks for again."""
+    weights = None if estimator.weights is None else estimator.weights.tobytes()
+    found: T = _make(make, tuple(each.tobytes() for each in values), rules, weights, estimator.exponential, estimator.smaller_is_better)
+    return found
+
+
+@lru_cache(maxsize=512)
+def _make(make: Callable[..., Any], values: tuple[bytes, ...], rules: IntervalRules, weights: bytes | None, *kind: bool) -> Any:
+    estimator = Estimator(None if weights is None else np.frombuffer(weights), *kind)
+    return make(*map(np.frombuffer, values), rules, estimator)
 
 
 def best_so_far(s: Services, evaluation: Evaluation, candidate: str, metric: str, against: str = "") -> tuple[Best, Floats]:
-    """Return the best variant of the earlier evaluations of the same rows by the same metric, with its figures [N].
+    """Return the best variant of the earlier evaluations of the same rows, asked in the same way, by a metric, with its figures [N].
 
     Without any, and when `against` names a variant of this evaluation, that one or the baseline. The candidate itself does not count.
-    Raises UserError `evaluation_metric_missing`, `gate_same`.
+    Raises UserError `evaluation_metric_missing`, `evaluation_tokens_differ`, `gate_same`.
     """
+    targets = _record_of(evaluation, metric, candidate).get("targets")
     found: list[tuple[float, Best, Floats]] = []
     for earlier in _earlier(s, evaluation, metric) if not against else ():
         for key, variant in earlier.variants.items():
-            values = values_of(earlier, metric, key)
-            if key != candidate and np.isfinite(values).any():
+            if key == candidate or _record_of(earlier, metric, key).get("targets") != targets:
+                continue
+            figure = _interval(earlier, metric, key, _RULES).mean
+            if figure is not None:
                 best = Best(earlier.id, earlier.name, variant, earlier=True)
-                found.append((float(np.nanmean(values)), best, values))
+                found.append((-figure if metric in LIKELIHOOD else figure, best, values_of(earlier, metric, key)))
     if found:
         _, best, values = max(found, key=lambda each: each[0])
         return best, values
     chosen = against or evaluation.baseline
     if chosen == candidate or chosen not in evaluation.variants:
         raise UserError("gate_same", name=evaluation.variants[candidate]["name"])
-    return (
-        Best(evaluation.id, evaluation.name, evaluation.variants[chosen], earlier=False),
-        values_of(evaluation, metric, chosen),
-    )
+    if _record_of(evaluation, metric, chosen).get("targets") != targets:
+        raise UserError("evaluation_tokens_differ", left=evaluation.variants[candidate]["name"], right=evaluation.variants[chosen]["name"])
+    return Best(evaluation.id, evaluation.name, evaluation.variants[chosen], earlier=False), values_of(evaluation, metric, chosen)
 
 
 def _earlier(s: Services, evaluation: Evaluation, metric: str) -> list[Evaluation]:
-    rows = _rows_hash(evaluation)
+    ways = _way_of_asking(evaluation, metric)
     return [
         each
         for each in list_evaluations(s)
-        if each.job.status == "completed"
-        and each.job.created_at < evaluation.job.created_at
-        and each.metrics.get(metric) == evaluation.metrics.get(metric)
-        and metric in each.metrics
-        and _rows_hash(each) == rows
+        if each.job.status == "completed" and each.job.created_at < evaluation.job.created_at and _way_of_asking(each, metric) == ways
     ]
 
 
-def _rows_hash(evaluation: Evaluation) -> str:
-    return str(read_json(evaluation.job.folder / "fingerprint.json")["rows"])
+def _way_of_asking(evaluation: Evaluation, metric: str) -> tuple[Any, ...] | None:
+    """Return what must be alike for figures to be compared: rows, sampling and system prompt, the metric with its settings or its file.
+
+    None where it has no such figures, or none that can be read.
+    """
+    try:
+        if metric not in measured(evaluation):
+            return None
+        asked = read_json(evaluation.job.folder / "fingerprint.json")
+        file = evaluation.job.folder / "rewards" / metric.rpartition(":")[0]
+        how = evaluation.job.request["system"] if metric in LIKELIHOOD else asked.get("settings")
+        return asked["rows"], how, evaluation.metrics.get(metric), sha256_of(file) if ":" in metric else ""
+    except (UserError, OSError, KeyError):
+        return None
 
 
 def ask(s: Services, evaluation: Evaluation, candidate: str, rule: GateRule, against: str = "") -> tuple[GateVerdict, Best]:
     """Return whether a variant is better than the best so far, and what that is; see `best_so_far`.
 
-    Raises UserError `evaluation_metric_missing`, `gate_same`.
+    Raises UserError `evaluation_metric_missing`, `evaluation_tokens_differ`, `gate_same`.
     """
     best, values = best_so_far(s, evaluation, candidate, rule.metric, against)
-    return ask_gate(values_of(evaluation, rule.metric, candidate), values, rule), best
+    estimator = _estimator_of(evaluation, rule.metric, candidate)
+    return ask_gate(values_of(evaluation, rule.metric, candidate), values, rule, estimator=estimator), best
 
 
 def read_predictions(evaluation: Evaluation) -> list[dict[str, Any]]:
@@ -203,116 +246,32 @@ def answer_figures(evaluation: Evaluation) -> dict[str, Answers]:
     }  # fmt: skip
 
 
-def asked_rows(evaluation: Evaluation) -> list[AskedRow]:
-    """Return the rows in their order, with everything that is known of each."""
-    answers: dict[int, dict[str, dict[str, Any]]] = {}
-    for line in read_predictions(evaluation):
-        answers.setdefault(line["row"], {})[line["variant"]] = line
-    scores = read_scores(evaluation)
-    places = {line: place for place, line in enumerate(scores.get("rows", ()))}
-    found = []
-    for row in read_questions(evaluation.job.folder):
-        known: Mapping[str, Any] = scores.get("metrics", {}) if row["row"] in places else {}
-        figures_here = {
-            metric: {key: each["values"][places[row["row"]]] for key, each in by_variant.items()} for metric, by_variant in known.items()
-        }
-        found.append(
-            AskedRow(row["row"], question_text(row["prompt"]), str(row["reference"] or ""), answers.get(row["row"], {}), figures_here)
-        )  # fmt: skip
-    return found
-
-
-def choose_rows(
-    rows: Sequence[AskedRow], left: str, right: str, metric: str = "", outcome: str = "all", search: str = "", failures: bool = False
-) -> list[AskedRow]:
-    """Return the rows where the left variant wins, loses or ties with the right one; that hold a text; where the left one failed.
-
-    Failed: no figure, one below a half, an answer that was cut or is empty.
-    """
-    wanted = search.casefold()
-    return [
-        row
-        for row in rows
-        if (outcome == "all" or _outcome(row, left, right, metric) == outcome)
-        and (not wanted or wanted in _text_of(row))
-        and (not failures or _failed(row, left, metric))
-    ]
-
-
-def _outcome(row: AskedRow, left: str, right: str, metric: str) -> str:
-    figures_here = row.figures.get(metric, {})
-    ours, theirs = figures_here.get(left), figures_here.get(right)
-    if ours is None or theirs is None:
-        return "none"
-    return "wins" if ours > theirs else "losses" if ours < theirs else "ties"
-
-
-def _text_of(row: AskedRow) -> str:
-    return "\n".join([row.prompt, row.reference, *(line["text"] for line in row.answers.values())]).casefold()
-
-
-def _failed(row: AskedRow, variant: str, metric: str) -> bool:
-    answer = row.answers.get(variant)
-    if answer is None or answer["finish"] == "length" or not answer["text"]:
-        return True
-    if metric not in row.figures:
-        return False
-    value = row.figures[metric].get(variant)
-    return value is None or value < FAILED_BELOW
-
-
-def as_jsonl(evaluation: Evaluation) -> bytes:
-    """Return one line for each answer: row, prompt, reference, variant, its name, text, tokens, finish, figures."""
-    return b"".join(orjson.dumps(record) + b"\n" for record in _records(evaluation))
-
-
-def as_csv(evaluation: Evaluation) -> bytes:
-    """Return the same as a table, with a byte order mark so that spreadsheets read Japanese."""
-    records = [
-        {name: value for name, value in {**record, **record["figures"]}.items() if name != "figures"} for record in _records(evaluation)
-    ]
-    text = io.StringIO()
-    columns = ["row", "prompt", "reference", "variant", "name", "text", "tokens", "finish", *evaluation.metrics]
-    writer = csv.DictWriter(text, columns, restval="")
-    writer.writeheader()
-    writer.writerows(records)
-    return text.getvalue().encode("utf-8-sig")
-
-
-def _records(evaluation: Evaluation) -> list[dict[str, Any]]:
-    return [
-        {
-            "row": row.line, "prompt": row.prompt, "reference": row.reference, "variant": key, "name": evaluation.variants[key]["name"],
-            "text": line["text"], "tokens": line["tokens"], "finish": line["finish"],
-            "figures": {metric: by_variant.get(key) for metric, by_variant in row.figures.items()},
-        }
-        for row in asked_rows(evaluation)
-        for key, line in row.answers.items()
-        if key in evaluation.variants
-    ]  # fmt: skip
-
-
 def summary(evaluation: Evaluation) -> dict[str, Any]:
     """Return all figures as plain values: of each variant, of the differences to the baseline, and what was trained on."""
     scores, request = read_scores(evaluation), evaluation.job.request
-    by_metric = {metric: {figure.variant: figure for figure in figures(evaluation, metric)} for metric in evaluation.metrics}
-    answers = answer_figures(evaluation)
+    by_metric = {metric: {figure.variant: figure for figure in figures(evaluation, metric)} for metric in measured(evaluation)}
+    answers, names = answer_figures(evaluation), plain_names(evaluation.variants.values())
     variants = [
         {
-            "variant": key, "name": variant["name"], **scores["likelihood"].get(key, {}), "answers": dataclasses.asdict(answers[key]),
+            "variant": key, "name": names[key], **_likelihood(scores, key), "answers": dataclasses.asdict(answers[key]),
             "metrics": {metric: _as_record(found[key]) for metric, found in by_metric.items()},
         }
-        for key, variant in evaluation.variants.items()
+        for key in evaluation.variants
     ]  # fmt: skip
     compared = {
         metric: {key: dataclasses.asdict(each) for key, each in differences(evaluation, metric, evaluation.baseline).items()}
-        for metric in evaluation.metrics
+        for metric in by_metric
     }
     return {
         "id": evaluation.id, "name": evaluation.name, "status": evaluation.job.status, "data": request["data"], "split": request["split"],
         "rows": len(scores["rows"]), "baseline": evaluation.baseline, "variants": variants, "differences": compared,
         "contamination": scores["contamination"],
     }  # fmt: skip
+
+
+def _likelihood(scores: Mapping[str, Any], variant: str) -> dict[str, Any]:
+    record = scores["likelihood"].get(variant, {})
+    return {name: record[name] for name in (*LIKELIHOOD, "tokens") if name in record}
 
 
 def _as_record(figure: Figure) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Evaluations: begin one, list them, rename, go on, throw away. Knows requests and folders; what came of them is evaluation_results'."""
+"""Evaluations: begin one, find them. Knows requests and folders; what came of them is evaluation_results'."""
 
 from __future__ import annotations
 
@@ -14,45 +14,25 @@ from tunesmith.errors import UserError
 from tunesmith.evaluation.config import HELD_OUT, EvaluationConfig
 from tunesmith.evaluation.metrics import build_metric
 from tunesmith.inference.sampling import Sampling
-from tunesmith.jobs.job import Job
 from tunesmith.services import jobs
 from tunesmith.services.adapters import find_adapter
 from tunesmith.services.attachments import find_reward_file, functions_of, rewards_folder
 from tunesmith.services.context import Services
 from tunesmith.services.datasets import DatasetInfo, find_dataset
 from tunesmith.services.lineage import read_manifest, runs_of
-from tunesmith.services.rights import needs, require_own
-from tunesmith.services.variants import VariantInfo, as_record, find_variant
+from tunesmith.services.rights import needs
+from tunesmith.services.shelved import Shelved, find_kept, first_name, name_of
+from tunesmith.services.variants import VariantInfo, as_record, find_variant, plain_names
 from tunesmith.settings.fields import check_values
-from tunesmith.store.labels import read_labels, set_name
 
 KIND = "evaluate"
 MOST_VARIANTS = 12
-LONGEST_DEFAULT_NAME = 80
 Metrics = Mapping[str, Mapping[str, Any]]  # a metric, or `file.py:function` of the rewards folder, and its settings
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """One evaluation: its job, and what people call it."""
-
-    job: Job
-    name: str
-
-    @property
-    def id(self) -> str:
-        """Its id, the job's."""
-        return self.job.id
-
-    @property
-    def created_at(self) -> float:
-        """When it was begun, in unix seconds."""
-        return self.job.created_at
-
-    @property
-    def variants(self) -> dict[str, dict[str, Any]]:
-        """The variants' records by key, in the order chosen."""
-        return {variant["key"]: variant for variant in self.job.request["variants"]}
+class Evaluation(Shelved):
+    """One evaluation."""
 
     @property
     def metrics(self) -> dict[str, dict[str, Any]]:
@@ -72,7 +52,7 @@ def start(
     """Start to ask the variants, and return the evaluation's id; without metrics there are only predictions.
 
     `baseline` is one of the keys; by default the first model without an adapter, else the first. Raises UserError `evaluation_…`,
-    `variant_…`, `adapter_…`, `model_…`, `dataset_…`, `metric_…`, `pattern_wrong`, `schema_wrong`, `reward_…`, `setting_…`.
+    `variant_…`, `adapter_…`, `model_…`, `dataset_…`, `metric_…`, `pattern_wrong`, `schema_wrong`, `reward_…`, `setting_…`, `name_too_long`.
     """
     check_values(config)
     check_values(sampling)
@@ -85,8 +65,9 @@ def start(
         raise UserError("dataset_without_split", dataset=info.id, split=split)
     for metric, options in metrics.items():
         _check_metric(s, metric, options)
+    records = [as_record(variant) for variant in variants]
     request = dataclasses.asdict(config) | {
-        "name": _name_of(name, variants, info), "variants": [as_record(variant) for variant in variants],
+        "name": first_name(name, f"{', '.join(plain_names(records).values())} · {info.id}"), "variants": records,
         "baseline": baseline or next((v.key for v in variants if v.adapter_path is None), variants[0].key), "data": info.pinned_id,
         "data_path": str(info.path), "split": split, "sampling": dataclasses.asdict(sampling),
         "metrics": [{"name": metric, "options": dict(options)} for metric, options in metrics.items()],
@@ -136,16 +117,6 @@ def _check_metric(s: Services, metric: str, options: Mapping[str, Any]) -> None:
         raise UserError("reward_function_unknown", function=function, file=file, known=", ".join(known) or "–")
 
 
-def _name_of(name: str, variants: Sequence[VariantInfo], info: DatasetInfo) -> str:
-    words = " ".join(name.split())
-    return words or f"{', '.join(map(_label, variants))} · {info.id}"[:LONGEST_DEFAULT_NAME]
-
-
-def _label(variant: VariantInfo) -> str:
-    step = f" #{variant.step}" if variant.kind == "checkpoint" else ""
-    return f"{variant.name}{step}" if variant.strength == 1 else f"{variant.name}{step} × {variant.strength:g}"
-
-
 def training_data(s: Services, variants: Sequence[VariantInfo]) -> list[dict[str, Any]]:
     """Return the data sets that the variants' runs learned from, each with the keys of those variants."""
     found: dict[str, dict[str, Any]] = {}
@@ -172,42 +143,10 @@ def _runs_of(s: Services, variant: VariantInfo) -> list[str]:
 
 def list_evaluations(s: Services, most: int | None = None) -> list[Evaluation]:
     """Return the evaluations, newest first."""
-    return [_as_evaluation(job) for job in jobs.list_jobs(s, KIND, most=most, shelf=jobs.EVALUATIONS)]
+    return [Evaluation(job, name_of(job)) for job in jobs.list_jobs(s, KIND, most=most, shelf=jobs.EVALUATIONS)]
 
 
 def find(s: Services, evaluation_id: str) -> Evaluation:
     """Return one evaluation. Raises UserError `evaluation_unknown`."""
-    try:
-        job = jobs.find_job(s, evaluation_id, jobs.EVALUATIONS)
-    except UserError as error:
-        raise UserError("evaluation_unknown", evaluation=evaluation_id) from error
-    if job.kind != KIND:
-        raise UserError("evaluation_unknown", evaluation=evaluation_id)
-    return _as_evaluation(job)
-
-
-def _as_evaluation(job: Job) -> Evaluation:
-    return Evaluation(job, str(read_labels(job.folder).get("name") or job.request["name"]))
-
-
-@needs(TRAINER)
-def rename(s: Services, evaluation_id: str, name: str) -> None:
-    """Give an evaluation another name. Raises UserError `evaluation_unknown`, `name_empty`, `name_too_long`, `owned_by_another`."""
-    s.require_writable()
-    job = find(s, evaluation_id).job
-    require_own(s, job.owner)
-    set_name(job.folder, name)
-
-
-@needs(TRAINER)
-def delete(s: Services, evaluation_id: str) -> None:
-    """Delete an ended evaluation with all that it found. Raises UserError `evaluation_unknown`, `job_running`, `owned_by_another`."""
-    s.require_writable()
-    jobs.forget(s, find(s, evaluation_id).id, jobs.EVALUATIONS)
-
-
-@needs(TRAINER)
-def resume(s: Services, evaluation_id: str) -> None:
-    """Let an ended evaluation go on: what has its answer is not asked again. Raises UserError `evaluation_unknown`, `job_running`."""
-    s.require_writable()
-    jobs.start_again(s, find(s, evaluation_id).id, jobs.EVALUATIONS)
+    job = find_kept(s, evaluation_id, KIND)
+    return Evaluation(job, name_of(job))

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from tunesmith.services.experiments import ExperimentRow, fold
@@ -19,6 +20,7 @@ DEFAULT_COLUMNS = (
     "created_at", "tags",
 )  # fmt: skip
 UNORDERED = {"sparkline", "notes", "tags"}
+NO_VALUE = (None, "", ())
 SETTING, FIGURE = "settings.", "figures."
 OWN_SETTINGS = {"name", "model", "data", "method"}  # which are columns anyway
 OWN_FIGURES = {"loss_last", "best_val_loss", "reward_last", "steps", "tokens_seen", "duration_seconds"}
@@ -59,12 +61,14 @@ def find(rows: Sequence[ExperimentRow], query: RunQuery, now: float | None = Non
 
 def values_of(row: ExperimentRow, name: str) -> set[str]:
     """Return a row's values for a filter; an empty one is a run without tags, owner or group."""
-    return set(row.tags) or {""} if name == "tag" else {str(getattr(row, name))}
+    return set(row.tags) or {""} if name == "tag" else {getattr(row, name)}
 
 
 def choices(rows: Sequence[ExperimentRow], name: str) -> Counter[str]:
     """Return which values a filter can have, with the number of their runs."""
-    return Counter(value for row in rows for value in values_of(row, name))
+    if name == "tag":
+        return Counter(tag for row in rows for tag in row.tags or ("",))
+    return Counter(map(attrgetter(name), rows))
 
 
 def cell(row: ExperimentRow, column: str) -> Any:
@@ -78,10 +82,11 @@ def cell(row: ExperimentRow, column: str) -> Any:
 
 def in_order(rows: Sequence[ExperimentRow], column: str, ascending: bool) -> list[ExperimentRow]:
     """Return the rows by a column; equal ones stay newest first, those without a value come last."""
-    known = [row for row in rows if cell(row, column) not in (None, "", ())]
-    numbers = all(isinstance(cell(row, column), int | float) for row in known)
-    known.sort(key=lambda row: cell(row, column) if numbers else fold(str(cell(row, column))), reverse=not ascending)
-    return known + [row for row in rows if cell(row, column) in (None, "", ())]
+    cells = [(cell(row, column), row) for row in rows]
+    known = [(value, row) for value, row in cells if value not in NO_VALUE]
+    numbers = all(isinstance(value, int | float) for value, _ in known)
+    known.sort(key=lambda each: each[0] if numbers else fold(str(each[0])), reverse=not ascending)
+    return [row for _, row in known] + [row for value, row in cells if value in NO_VALUE]
 
 
 def columns_of(rows: Sequence[ExperimentRow]) -> list[str]:

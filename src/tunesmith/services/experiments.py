@@ -71,7 +71,7 @@ class ExperimentList:
 
 def fold(words: str) -> str:
     """Return words as a search compares them: without case, full-width and half-width alike."""
-    return unicodedata.normalize("NFKC", words).casefold()
+    return (words if words.isascii() else unicodedata.normalize("NFKC", words)).casefold()
 
 
 def look(s: Services) -> ExperimentList:
@@ -149,19 +149,11 @@ def rename(s: Services, run_id: str, name: str) -> None:
 
 
 @needs(TRAINER)
-def set_tags(s: Services, run_id: str, tags: Sequence[str]) -> None:
-    """Replace a run's tags. Raises UserError `tags_too_many`, `server_read_only`."""
-    s.require_writable()
-    labels.set_tags(s.store.folder(run_id).path, tags)
-
-
-@needs(TRAINER)
 def change_tags(s: Services, run_ids: Iterable[str], add: Sequence[str] = (), remove: Sequence[str] = ()) -> None:
     """Add tags to runs and take others away. Raises UserError `tags_too_many`, `server_read_only`."""
     s.require_writable()
     for run_id in run_ids:
-        kept = [tag for tag in s.store.find(run_id).tags if tag not in remove]
-        set_tags(s, run_id, [*kept, *add])
+        labels.change_tags(s.store.folder(run_id).path, add, remove)
 
 
 @needs(TRAINER)

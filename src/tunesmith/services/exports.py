@@ -234,13 +234,13 @@ def start_upload(s: Services, made: Made, repository: str, private: bool, into_e
 def list_made(s: Services, run_id: str = "") -> list[Made]:
     """Return the exports, and the models that we made, newest first; those that come from one run with `run_id`."""
     found = [_made(path.parent) for root in _kept_in(s) for path in root.glob(f"*/{MANIFEST}")]
-    kept = [made for made in found if (not run_id or run_id in made.runs) and not _is_as_downloaded(made.manifest)]
+    kept = [made for made in found if (not run_id or run_id in made.runs) and not _is_as_it_came(made.manifest)]
     return sorted(kept, key=lambda made: made.created_at, reverse=True)
 
 
-def _is_as_downloaded(manifest: dict[str, Any]) -> bool:
+def _is_as_it_came(manifest: dict[str, Any]) -> bool:
     hub = manifest.get("hub")
-    return isinstance(hub, dict) and hub.get("form") == "as_is"
+    return "upload" in manifest or (isinstance(hub, dict) and hub.get("form") == "as_is")
 
 
 def find_made(s: Services, name: str) -> Made:

@@ -6,6 +6,7 @@ A job lies on a shelf of the data folder: `jobs` for what may be forgotten, `eva
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tunesmith.services.rights import needs, require_own
 from tunesmith.system.memory import require_space
 
 WORKER = "tunesmith.jobs.job_worker"
-JOBS, EVALUATIONS = "jobs", "evaluations"
+JOBS, EVALUATIONS = job_files.JOBS, job_files.EVALUATIONS
 
 
 @needs(TRAINER)
@@ -33,9 +34,7 @@ def start(
     require_space(Path(target).parent if target else s.data_dir, needed_bytes)
     folders = _folders(s, shelf)
     places = {"kind": kind, "owner": s.person.name, "data_dir": str(s.data_dir), "slot": str(s.store.locks / "accelerator.lock")}
-    job_id = folders.create({**request, **places})
-    job_files.launch(folders.folder(job_id), WORKER, environment)
-    return job_id
+    return folders.start({**request, **places}, WORKER, environment)
 
 
 @needs(TRAINER)
@@ -50,22 +49,13 @@ def _folders(s: Services, shelf: str) -> JobFolders:
 
 def list_jobs(s: Services, *kinds: str, most: int | None = None, shelf: str = JOBS) -> list[Job]:
     """Return the jobs of these kinds (all without any), newest first, `most` of them at most."""
-    wanted = [folder for folder in _folders(s, shelf).all() if not kinds or kind_of(folder) in kinds]
-    return [read_job(folder) for folder in wanted[:most]]
+    wanted = (folder for folder in _folders(s, shelf).all() if not kinds or kind_of(folder) in kinds)
+    return [read_job(folder) for folder in islice(wanted, most)]
 
 
 def at_work(s: Services) -> Iterator[tuple[Job, list[str]]]:
     """Yield each running job of every shelf, with all words of its request: paths of what it works with among them."""
-    for shelf in (JOBS, EVALUATIONS):
-        yield from ((job, list(_texts(job.request))) for job in list_jobs(s, shelf=shelf) if not job.ended)
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for inner in value.values() if isinstance(value, dict) else value:
-            yield from _texts(inner)
+    yield from job_files.at_work(s.data_dir)
 
 
 def find_job(s: Services, job_id: str, shelf: str = JOBS) -> Job:

@@ -1,4 +1,4 @@
-"""Judgements: begin one, follow it, let it go on, read what it says. Knows requests and folders, no language."""
+"""Judgements: begin one, find them, let one go on, read what it says. Knows requests and folders, no language."""
 
 from __future__ import annotations
 
@@ -26,13 +26,15 @@ from tunesmith.jobs.judgements import VERDICTS, read_cases, read_verdicts
 from tunesmith.services import evaluations, jobs
 from tunesmith.services.context import Services
 from tunesmith.services.datasets import find_dataset, row_values
-from tunesmith.services.rights import needs, require_own
+from tunesmith.services.endpoints import open_endpoint
+from tunesmith.services.rights import needs
+from tunesmith.services.shelved import Shelved, find_kept, first_name, name_of
+from tunesmith.services.shelved import resume as resume_kept
 from tunesmith.services.synthesis import CHARACTERS_PER_TOKEN
-from tunesmith.services.variants import as_record, find_variant
+from tunesmith.services.variants import as_record, find_variant, plain_names
 from tunesmith.settings.fields import check_values
 from tunesmith.settings.files import from_mapping
-from tunesmith.store.labels import read_labels, set_name
-from tunesmith.system.endpoint import Endpoint, check_endpoint, key_environment
+from tunesmith.system.endpoint import Endpoint
 
 KIND = "judge"
 MOST_VARIANTS = 8
@@ -40,7 +42,6 @@ LOW_CONSISTENCY = 0.6  # of a judge that tosses a coin each time, 0.5 is to be e
 MANY_LEFT_OUT = 0.05
 LIKED_PLACE = 0.1  # from this far beside one half
 JUDGED_TOKENS = 120  # an explanation of three sentences and the verdict
-LONGEST_DEFAULT_NAME = 80
 SAMPLED_ROWS = 200
 
 
@@ -71,33 +72,15 @@ class JudgedRow:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A judgement as far as it is: its job, what people call it, its rules."""
+class Judged(Shelved):
+    """A judgement as far as it is; of two variants, the first is the left one."""
 
-    job: Job
-    name: str
     rules: JudgeRules
 
     @property
-    def variants(self) -> dict[str, dict[str, Any]]:
-        """The variants' records by key; of two, the first is the left one."""
-        return {variant["key"]: variant for variant in self.job.request["variants"]}
-
-    @property
-    def id(self) -> str:
-        """Its id, the job's."""
-        return self.job.id
-
-    @property
-    def created_at(self) -> float:
-        """When it was begun, in unix seconds."""
-        return self.job.created_at
-
-    @property
     def names(self) -> list[str]:
-        """The variants' names; two of one name are told apart by their keys."""
-        plain = [str(variant["name"]) for variant in self.variants.values()]
-        return [f"{name} ({key})" if plain.count(name) > 1 else name for key, name in zip(self.variants, plain, strict=True)]
+        """What the variants are called in no language."""
+        return list(plain_names(self.variants.values()).values())
 
     @property
     def judge_name(self) -> str:
@@ -121,13 +104,13 @@ def start(
     check_prompt(template, rules.mode)
     source = _source_of_answers(s, keys, evaluation) if evaluation else _data_of_answers(s, keys, data, split, rules.rows)
     _check_variants(rules, keys)
-    names = " ↔ ".join(variant["name"] for variant in source["variants"])
+    names = " ↔ ".join(plain_names(source["variants"]).values())
     request = source | {
-        "name": " ".join(name.split()) or f"{names} · {source['data']}"[:LONGEST_DEFAULT_NAME],
+        "name": first_name(name, f"{names} · {source['data']}"),
         "rules": dataclasses.asdict(rules), "prompt": template, "sampling": dataclasses.asdict(sampling or Sampling()), "system": "",
         "judge": _judge_record(s, judge),
     }  # fmt: skip
-    return jobs.start(s, KIND, request, environment=key_environment(judge.endpoint), shelf=jobs.EVALUATIONS)
+    return jobs.start(s, KIND, request, environment=open_endpoint(s, judge.endpoint), shelf=jobs.EVALUATIONS)
 
 
 def _check_variants(rules: JudgeRules, keys: Sequence[str]) -> None:
@@ -159,7 +142,6 @@ def _data_of_answers(s: Services, keys: Sequence[str], data: str, split: str, ro
 
 def _judge_record(s: Services, judge: Judge) -> dict[str, Any]:
     if judge.endpoint:
-        check_endpoint(judge.endpoint, s.settings.endpoint_hosts)
         hosts = list(s.settings.endpoint_hosts)
         return {"name": judge.endpoint.model, "endpoint": dataclasses.asdict(judge.endpoint), "allowed_hosts": hosts}
     if not judge.variant:
@@ -209,48 +191,22 @@ def list_judgements(s: Services, most: int | None = None) -> list[Judged]:
 
 
 def find(s: Services, judgement_id: str) -> Judged:
-    """Return one judgement. Raises UserError `judgement_unknown`."""
-    try:
-        job = jobs.find_job(s, judgement_id, jobs.EVALUATIONS)
-    except UserError as error:
-        raise UserError("judgement_unknown", judgement=judgement_id) from error
-    if job.kind != KIND:
-        raise UserError("judgement_unknown", judgement=judgement_id)
-    return _as_judged(job)
+    """Return one judgement. Raises UserError `evaluation_unknown`."""
+    return _as_judged(find_kept(s, judgement_id, KIND))
 
 
 def _as_judged(job: Job) -> Judged:
-    name = str(read_labels(job.folder).get("name") or job.request["name"])
-    return Judged(job, name, from_mapping(JudgeRules, job.request["rules"]))
+    return Judged(job, name_of(job), from_mapping(JudgeRules, job.request["rules"]))
 
 
 @needs(TRAINER)
 def resume(s: Services, judgement_id: str) -> None:
     """Let an ended judgement go on: only questions without an answer are asked; works beside an open app.
 
-    Raises UserError `judgement_unknown`, `job_running`, `endpoint_…`.
+    Raises UserError `evaluation_unknown`, `job_running`, `endpoint_…`.
     """
     told = find(s, judgement_id).job.request["judge"].get("endpoint")
-    endpoint = Endpoint(**told) if told else None
-    if endpoint:
-        check_endpoint(endpoint, s.settings.endpoint_hosts)
-    jobs.start_again(s, judgement_id, jobs.EVALUATIONS, key_environment(endpoint))
-
-
-@needs(TRAINER)
-def rename(s: Services, judgement_id: str, name: str) -> None:
-    """Give a judgement another name. Raises UserError `judgement_unknown`, `name_empty`, `name_too_long`, `owned_by_another`."""
-    s.require_writable()
-    job = find(s, judgement_id).job
-    require_own(s, job.owner)
-    set_name(job.folder, name)
-
-
-@needs(TRAINER)
-def delete(s: Services, judgement_id: str) -> None:
-    """Delete an ended judgement with all that was said. Raises UserError `judgement_unknown`, `job_running`, `owned_by_another`."""
-    s.require_writable()
-    jobs.forget(s, find(s, judgement_id).job.id, jobs.EVALUATIONS)
+    resume_kept(s, judgement_id, open_endpoint(s, Endpoint(**told) if told else None))
 
 
 def has_answers(job: Job) -> bool:

@@ -21,7 +21,7 @@ NEEDING = ACTIVE | {"paused"}  # statuses of runs that go on with their base
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a model comes from: `place` is demo, hub, made or folder; of the hub its name, commit, page and licence there."""
+    """Where a model comes from: `place` is demo, hub, upload, made or folder; of the hub its name, commit, page and licence there."""
 
     place: str
     name: str = ""
@@ -33,7 +33,7 @@ class Origin:
     @property
     def is_ours(self) -> bool:
         """Whether it lies in the app's own folder, so that it can be deleted here."""
-        return self.place in {"hub", "made"}
+        return self.place in {"hub", "upload", "made"}
 
 
 def origin_of(s: Services, model: ModelInfo) -> Origin:
@@ -46,7 +46,8 @@ def origin_of(s: Services, model: ModelInfo) -> Origin:
     hub = manifest["hub"] if isinstance(manifest.get("hub"), dict) else {}
     told = {key: str(hub.get(key) or "") for key in ("name", "commit", "address")}
     licence = str(hub.get("licence") or "") or card_licence(model.path)
-    return Origin("hub" if hub else "made", owner=str(manifest.get("owner") or ""), licence=licence, **told)
+    place = "hub" if hub else "upload" if manifest.get("upload") else "made"
+    return Origin(place, owner=str(manifest.get("owner") or ""), licence=licence, **told)
 
 
 def what_uses(s: Services, model: ModelInfo) -> list[str]:

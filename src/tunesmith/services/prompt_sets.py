@@ -31,6 +31,10 @@ def find_set(s: Services, name: str) -> PromptSet:
     raise UserError("prompt_set_unknown", name=name)
 
 
+def _find_named(s: Services, name: str) -> PromptSet | None:
+    return next((each for each in list_sets(s) if each.name == " ".join(name.split())), None)
+
+
 @needs(TRAINER)
 def save(s: Services, name: str, prompts: Sequence[str]) -> PromptSet:
     """Keep prompts under a name, in place of the set of that name; empty ones and repetitions are left out.
@@ -44,21 +48,29 @@ def save(s: Services, name: str, prompts: Sequence[str]) -> PromptSet:
         raise UserError("prompts_none")
     if len(kept) > MOST_QUESTIONS:
         raise UserError("too_many_questions", asked=len(kept), most=MOST_QUESTIONS)
-    known = next((each for each in list_sets(s) if each.name == " ".join(name.split())), None)
+    known = _find_named(s, name)
     require_own(s, known.owner if known else "")
     return PromptSetStore(s.data_dir).save(name, kept, s.person.name)
 
 
 @needs(TRAINER)
+def save_new(s: Services, name: str, prompts: Sequence[str]) -> PromptSet:
+    """Keep prompts under a name that no set has; raises as `save`, and UserError `prompt_set_exists`."""
+    if _find_named(s, name):
+        raise UserError("prompt_set_exists", name=" ".join(name.split()))
+    return save(s, name, prompts)
+
+
+@needs(TRAINER)
 def add_prompts(s: Services, name: str, prompts: Sequence[str]) -> PromptSet:
     """Add prompts to the set of a name, made where there is none; raises as `save`."""
-    known = next((each.prompts for each in list_sets(s) if each.name == " ".join(name.split())), ())
-    return save(s, name, [*known, *prompts])
+    known = _find_named(s, name)
+    return save(s, name, [*(known.prompts if known else ()), *prompts])
 
 
 @needs(TRAINER)
 def import_held_out(s: Services, dataset_id: str, most: int) -> PromptSet:
-    """Keep the first questions of a data set's test rows, else of its validation rows, under the data set's name.
+    """Add the first questions of a data set's test rows, else of its validation rows, to the set that has the data set's name.
 
     Raises UserError `dataset_unknown`, `dataset_nothing_held_out`, and as `save`.
     """
@@ -66,7 +78,7 @@ def import_held_out(s: Services, dataset_id: str, most: int) -> PromptSet:
     prompts = held_out_prompts(info.path, min(most, MOST_QUESTIONS))
     if not any(prompt.strip() for prompt in prompts):
         raise UserError("dataset_nothing_held_out", dataset=dataset_id)
-    return save(s, dataset_id, prompts[:most])
+    return add_prompts(s, dataset_id, prompts[:most])
 
 
 @needs(TRAINER)

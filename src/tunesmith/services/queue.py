@@ -61,11 +61,12 @@ def overview(s: Services) -> Queue:
 
 
 def marks(s: Services) -> dict[str, int]:
-    """Return what changes as soon as the queue looks otherwise, to whomever."""
+    """Return what changes as soon as the queue looks otherwise, to whomever; `runs` when a run has come, gone or another state."""
     found = overview(s)
     states = [(state.id, state.name, state.status, state.step) for state in (*found.active, *found.paused)]
     waiting = [(each.id, each.name, each.priority, each.position) for each in found.waiting]
-    return {"queue": zlib.crc32(repr((states, waiting, found.quiet)).encode())}
+    runs = [*(state[::2] for state in states), *(each[0] for each in waiting)]
+    return {name: zlib.crc32(repr(told).encode()) for name, told in (("queue", (states, waiting, found.quiet)), ("runs", runs))}
 
 
 def _waiting(s: Services, experiment: Experiment, position: int) -> Waiting:
@@ -99,7 +100,14 @@ def move(s: Services, run_id: str, direction: Literal["up", "down", "first"]) ->
     priority = (after or before or (0, 0.0))[0] if there < here else (before or after or (0, 0.0))[0]
     low = before[1] if before and before[0] == priority else None
     high = after[1] if after and after[0] == priority else None
-    s.store.set_queue_place(run_id, priority, _between(low, high))
+    rank = _between(low, high)
+    if rank not in {low, high}:
+        s.store.set_queue_place(run_id, priority, rank)
+        return
+    rest.insert(there, line[here])  # no number is left between the two: all get new ones
+    for number, experiment in enumerate(rest):
+        own = priority if experiment.id == run_id else s.store.queue_place(experiment)[0]
+        s.store.set_queue_place(experiment.id, own, float(number))
 
 
 def _between(low: float | None, high: float | None) -> float:

@@ -11,11 +11,16 @@ COLOURS = (
 )  # fmt: skip
 
 
-def run_colours(run_ids: Iterable[str]) -> dict[str, str]:
-    """Return a colour `#rrggbb` for each run, by id.
+def run_colour(run_id: str) -> str:
+    """Return a run's own colour `#rrggbb`, which follows from its id alone."""
+    return COLOURS[_own_place(run_id)]
 
-    A run's colour follows from its id alone. Of runs that would share one here, the oldest keeps it and the others take the next that is
-    free; more than `len(COLOURS)` runs share.
+
+def run_colours(run_ids: Iterable[str]) -> dict[str, str]:
+    """Return a colour `#rrggbb` for each of some runs that are told apart by it, by id.
+
+    It is the run's own one. Of runs that would share one here, the oldest keeps it and the others take the next that is free; more than
+    `len(COLOURS)` runs share.
     """
     ids = sorted(set(run_ids))  # they begin with the time: the oldest first
     owners: dict[int, str] = {}

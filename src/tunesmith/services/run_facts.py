@@ -41,10 +41,10 @@ class RunFile:
 
 @dataclass(frozen=True)
 class Uses:
-    """What was made of a run: exports by name, evaluations by id and name."""
+    """What was made of a run: exports by name, evaluations by their job's kind, id and name."""
 
     exports: tuple[str, ...]
-    evaluations: tuple[tuple[str, str], ...]
+    evaluations: tuple[tuple[str, str, str], ...]
 
 
 def files_of(s: Services, run_id: str) -> list[RunFile]:
@@ -53,6 +53,11 @@ def files_of(s: Services, run_id: str) -> list[RunFile]:
     found = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
     named = ((path, path.relative_to(folder).as_posix()) for path in found)
     return [RunFile(name, path.stat().st_size, path) for path, name in named if not any(p.startswith(".") for p in name.split("/"))]
+
+
+def adapter_bytes(s: Services, run_id: str) -> int:
+    """Return the size of the run's adapter, 0 where there is none. Raises UserError `run_unknown`."""
+    return sum(file.size_bytes for file in files_of(s, run_id) if file.part == "adapter")
 
 
 def log_of(s: Services, run_id: str) -> Path:
@@ -76,16 +81,16 @@ def base_hash_of(s: Services, run_id: str) -> str:
 def uses_of(s: Services, run_id: str) -> Uses:
     """Return what was made of a run."""
     return Uses(
-        exports=tuple(made.name for made in exports.list_made(s, run_id)),
+        exports=tuple(dict.fromkeys(made.name for made in exports.list_made(s, run_id))),
         evaluations=tuple(_evaluations(s, run_id)),
     )
 
 
-def _evaluations(s: Services, run_id: str) -> Iterator[tuple[str, str]]:
+def _evaluations(s: Services, run_id: str) -> Iterator[tuple[str, str, str]]:
     for job in list_jobs(s, shelf=EVALUATIONS):
         variants = job.request.get("variants")
         if isinstance(variants, list) and any(_is_of(each, run_id) for each in variants):
-            yield job.id, str(job.request.get("name") or job.id)
+            yield job.kind, job.id, str(job.request.get("name") or job.id)
 
 
 def _is_of(variant: Any, run_id: str) -> bool:

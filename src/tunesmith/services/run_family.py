@@ -19,7 +19,7 @@ class Relative:
     """Something a run comes from or that was made of it.
 
     `kind` is `continued` (state and curve go on) or `begun` (only the adapter is taken over) of a run, `fused` of an adapter, `export`,
-    or `evaluation`. `depth` counts from the oldest run of the family, itself 0; `present` is False where it is gone.
+    or the kind of an evaluation's job. `depth` counts from the oldest run of the family, itself 0; `present` is False where it is gone.
     """
 
     kind: str
@@ -46,7 +46,7 @@ def family_of(s: Services, row: ExperimentRow, rows: Sequence[ExperimentRow]) ->
     after = [Relative(_step(each), each.id, each.name, depth) for each in reversed(rows) if parent_of(each) == row.id]
     after += [Relative("fused", a.id, a.name, depth) for a in AdapterStore(s.data_dir).all() if row.id in runs_of(a.lineage)]
     after += [Relative("export", name, name, depth) for name in uses.exports]
-    after += [Relative("evaluation", evaluation, name, depth) for evaluation, name in uses.evaluations]
+    after += [Relative(kind, evaluation, name, depth) for kind, evaluation, name in uses.evaluations]
     return Family(before, after)
 
 

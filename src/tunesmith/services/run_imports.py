@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import secrets
 import shutil
 import time
 from collections.abc import Mapping
@@ -22,10 +21,9 @@ from tunesmith.services.rights import needs
 from tunesmith.services.run_packages import ImportedRun, import_package
 from tunesmith.settings.files import from_mapping, to_yaml
 from tunesmith.store.experiments import Experiment
-from tunesmith.store.files import make_folder, read_json, sha256_of, write_atomic
+from tunesmith.store.files import read_json, sha256_of, write_atomic
 from tunesmith.store.labels import LONGEST_NAME
 from tunesmith.store.run_folder import RunFolder
-from tunesmith.system.paths import as_file_name, bare_name
 from tunesmith.system.progress import Progress, silent
 from tunesmith.training.config import TrainConfig
 from tunesmith.training.events import Recorder
@@ -96,17 +94,6 @@ def start_adapter(s: Services, run: ImportedRun, adapter: Path, model: str, uplo
     """
     request = {"path": str(adapter), "model_path": str(find_model(s, model).path), "name": run.name, "uploaded": uploaded}
     return jobs.start(s, "adopt_adapter", {**request, "run_path": str(s.store.folder(run.id).path)})
-
-
-@needs(TRAINER)
-def keep_upload(s: Services, content: bytes | memoryview, name: str) -> Path:
-    """Put an uploaded file where it can be read by its name; whoever asked deletes its folder. Raises UserError `disk_full`."""
-    folder = s.data_dir / "uploads" / secrets.token_hex(6)
-    make_folder(folder)
-    plain = Path(bare_name(name, "run"))
-    path = folder / (as_file_name(plain.stem, "run") + plain.suffix.lower())
-    write_atomic(path, bytes(content))
-    return path
 
 
 def _mlx_settings(adapter: Path | None) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,10 +122,14 @@ def as_error(record: dict[str, Any] | None) -> UserError | None:
 
 
 def _elapsed(experiment: Experiment, series: MetricSeries) -> float | None:
-    if experiment.status in ACTIVE:
-        return max(0.0, time.time() - experiment.started_at) if experiment.started_at else None
-    seconds = experiment.summary.get("duration_seconds") or series.latest.get("elapsed_seconds")
-    return float(seconds) if seconds is not None else None
+    """Return the seconds of work that were recorded, and of a running run those since its last record: clocks of the wall are set."""
+    seconds = series.latest.get("elapsed_seconds")
+    if experiment.status not in ACTIVE:
+        seconds = experiment.summary.get("duration_seconds") or seconds
+    if seconds is None:
+        return None
+    goes_on = experiment.status == "running" and series.attempt == experiment.attempt
+    return float(seconds) + (series.silent_seconds if goes_on else 0.0)
 
 
 def _eta(experiment: Experiment, series: MetricSeries, planned: int) -> float | None:
@@ -178,7 +181,7 @@ def _parse_config(file: Path, changed_ns: int, size_bytes: int) -> TrainConfig:
 @needs(TRAINER)
 def stop(s: Services, run_id: str) -> None:
     """Ask a run to stop; it saves what it has learned at its next step. Raises UserError `run_not_active`."""
-    if s.store.get(run_id).status not in ACTIVE:
+    if _status(s.store.get(run_id), s.store.folder(run_id)) not in ACTIVE:
         raise UserError("run_not_active", run=run_id)
     s.store.folder(run_id).request("cancel")
     s.supervisor.wake()
@@ -203,7 +206,9 @@ def resume(s: Services, run_id: str) -> None:
         raise UserError("run_not_resumable", run=run_id)
     if read_config(s, run_id).hostfile and not s.person.may(ADMIN):
         raise UserError("role_needed", role=ADMIN)
-    s.store.folder(run_id).request("resume")
+    folder = s.store.folder(run_id)
+    folder.forget_requests("cancel", "pause")  # here, so that a stop that comes after this counts
+    folder.request("resume")
     s.supervisor.wake()
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tunesmith.access.people import ADMIN, TRAINER
 from tunesmith.errors import UserError
+from tunesmith.jobs.job import used_by_jobs
 from tunesmith.services import exports, jobs
 from tunesmith.services.context import Services
 from tunesmith.services.experiments import ExperimentRow, table
@@ -20,6 +21,7 @@ from tunesmith.services.models import made_models_folder
 from tunesmith.services.rights import may_change, needs, require_own
 from tunesmith.services.run_family import parent_of
 from tunesmith.services.serving import list_servers
+from tunesmith.store import uploads
 from tunesmith.store.disk_use import PARTS, TRASH, RunSize, RunSizes, Size, size_of, size_of_run
 from tunesmith.store.locks import ProcessLock
 from tunesmith.store.trash import empty
@@ -28,9 +30,10 @@ from tunesmith.system.memory import disk_free_bytes
 logger = logging.getLogger(__name__)
 CACHE = "cache"
 _KINDS: Mapping[str, tuple[str, ...]] = {  # folders of the data folder
-    "adapters": ("adapters",), "datasets": ("datasets", "generations", "incoming", "uploads"), "exports": ("exports",),
+    "adapters": ("adapters",), "datasets": ("datasets", "generations"), "exports": ("exports",),
     "evaluations": ("evaluations", "tasks"), "models": ("models",),
-    "conversations": ("comparisons", "prompt_sets", "arena"), "jobs": ("jobs", "serving"), "cache": (CACHE,),
+    "conversations": ("comparisons", "prompt_sets", "arena"), "jobs": ("jobs", "serving"), "uploads": uploads.FOLDERS,
+    "cache": (CACHE,),
 }  # fmt: skip
 
 
@@ -217,6 +220,19 @@ def empty_trash(s: Services) -> int:
     """
     s.require_writable()
     return sum(map(_emptied, _trash_folders(s)))
+
+
+@needs(ADMIN)
+def clear_uploads(s: Services) -> int:
+    """Delete uploads that nobody touched for a day and no job works with; return the bytes freed. Raises UserError `server_read_only`."""
+    s.require_writable()
+    before = _size_of_uploads(s)
+    uploads.drop_left(s.data_dir, used_by_jobs(s.data_dir))
+    return before - _size_of_uploads(s)
+
+
+def _size_of_uploads(s: Services) -> int:
+    return sum(size_of(s.data_dir / name).bytes for name in uploads.FOLDERS)
 
 
 @needs(ADMIN)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tunesmith.services.context import Services
-from tunesmith.services.overlays import better, charts_of, figures_of, recorded
+from tunesmith.services.overlays import best_place, better, charts_of, figures_of, recorded
 from tunesmith.services.run_settings import compare_settings, differing
 
 LOG_RATIO = 20.0
@@ -36,7 +36,7 @@ class Varied:
 class SweepResult:
     """Runs in the order of the metric, best first, those without it last; `values` are theirs, `best` the best one's id.
 
-    Of the settings that vary, numbers stand first.
+    `varied` are the settings that vary among runs that have the metric, numbers first; `best` is None where none is better than another.
     """
 
     run_ids: tuple[str, ...]
@@ -58,13 +58,17 @@ def sweep_result(s: Services, run_ids: Sequence[str], metric: str) -> SweepResul
     """Return what varies between runs, with the best value of a metric of `metrics_to_compare`. Raises UserError `run_unknown`."""
     line = next(line for line in figures_of(s, run_ids, [metric]) if line.statistic == "best")
     order = sorted(range(len(run_ids)), key=lambda place: _rank(line.values[place], better(metric) == "higher"))
-    settings = [line for line in differing(compare_settings(s, run_ids)) if line.section == "settings"]
-    varied = [Varied(line.name, tuple(line.values[place] for place in order)) for line in settings]
+    values = tuple(line.values[place] for place in order)
+    measured = [place for place in order if line.values[place] is not None]
+    settings = [each for each in differing(compare_settings(s, run_ids)) if each.section == "settings"]
+    settings = [each for each in settings if any(each.values[place] != each.values[measured[0]] for place in measured)]
+    varied = [Varied(each.name, tuple(each.values[place] for place in order)) for each in settings]
+    best = best_place(values, better(metric))
     return SweepResult(
         run_ids=tuple(run_ids[place] for place in order),
         varied=tuple(sorted(varied, key=lambda each: not each.numeric)),
-        metric=line.metric, statistic=line.statistic, values=tuple(line.values[place] for place in order),
-        best=run_ids[order[0]] if order and line.values[order[0]] is not None else None, lower_is_better=better(metric) == "lower",
+        metric=line.metric, statistic=line.statistic, values=values,
+        best=None if best is None else run_ids[order[best]], lower_is_better=better(metric) == "lower",
     )  # fmt: skip
 
 

@@ -36,11 +36,21 @@ def sweepable_settings(config: TrainConfig) -> list[str]:
 
 
 def parse_values(text: str) -> list[Any]:
-    """Return the values in `1e-4, 3e-4`, each read as YAML would. Raises UserError `sweep_without_values`."""
-    values = [yaml.safe_load(part) for part in text.split(",") if part.strip()]
-    if not values:
+    """Return the values in `1e-4, 3e-4`, each once and read as YAML would.
+
+    Raises UserError `sweep_without_values`, `sweep_value_unreadable`.
+    """
+    parts = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not parts:
         raise UserError("sweep_without_values")
-    return values
+    return [_parse_value(part) for part in parts]
+
+
+def _parse_value(part: str) -> Any:
+    try:
+        return yaml.safe_load(part)
+    except yaml.YAMLError as error:
+        raise UserError("sweep_value_unreadable", value=part) from error
 
 
 def expand(config: TrainConfig, grid: Mapping[str, Sequence[Any]]) -> list[TrainConfig]:

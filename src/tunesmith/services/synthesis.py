@@ -19,13 +19,14 @@ from tunesmith.jobs.job import cancel as cancel_job
 from tunesmith.services import dataset_versions
 from tunesmith.services.context import Services
 from tunesmith.services.datasets import find_dataset
+from tunesmith.services.endpoints import open_endpoint
 from tunesmith.services.models import find_model
 from tunesmith.services.rights import needs, require_own
 from tunesmith.settings.fields import check_values
-from tunesmith.system.endpoint import Endpoint, check_endpoint, key_environment
+from tunesmith.system.endpoint import Endpoint
 
 CHARACTERS_PER_TOKEN = 3.5
-GENERATIONS = "generations"  # the folder of the data folder
+GENERATIONS = generation.SHELF
 MOST_SOURCES = 100_000
 
 
@@ -66,7 +67,6 @@ def start(
         raise UserError("synthesis_no_source", most=MOST_SOURCES)
     request: dict[str, object] = {"rules": dataclasses.asdict(rules), "sources": list(sources), "owner": s.person.name}
     if endpoint:
-        check_endpoint(endpoint, s.settings.endpoint_hosts)
         request |= {
             "endpoint": dataclasses.asdict(endpoint),
             "allowed_hosts": list(s.settings.endpoint_hosts),
@@ -77,18 +77,11 @@ def start(
         request |= {"model_path": str(model.path), "model_name": model.id, "slot": str(s.store.locks / "accelerator.lock")}
     if tests:
         request["tests"] = str(find_dataset(s, tests).path)
-    generation_id = _folders(s).create(request)
-    _launch(_folders(s).folder(generation_id), endpoint)
-    return generation_id
+    return _folders(s).start(request, generation.WORKER, open_endpoint(s, endpoint))
 
 
 def _folders(s: Services) -> JobFolders:
     return JobFolders(s.data_dir / GENERATIONS)
-
-
-def _launch(folder: Path, endpoint: Endpoint | None) -> None:
-    """Start the worker with the one key that it needs."""
-    launch(folder, generation.WORKER, key_environment(endpoint))
 
 
 def list_generations(s: Services) -> list[Generation]:
@@ -112,9 +105,7 @@ def resume(s: Services, generation_id: str) -> None:
     """Let a generation go on where it stood. Raises UserError `job_unknown`, `job_running`, `endpoint_…`."""
     found = find_generation(s, generation_id)
     endpoint = Endpoint(**found.request["endpoint"]) if found.request.get("endpoint") else None
-    if endpoint:
-        check_endpoint(endpoint, s.settings.endpoint_hosts)
-    _launch(found.folder, endpoint)
+    launch(found.folder, generation.WORKER, open_endpoint(s, endpoint))
 
 
 @needs(TRAINER)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,11 @@ class VariantInfo:
         return self.key
 
     @property
+    def plain_key(self) -> str:
+        """Its key without the strength."""
+        return _split_strength(self.key)[0]
+
+    @property
     def kind(self) -> str:
         """`model`, `adapter` or `checkpoint`."""
         return self.key.partition(":")[0]
@@ -64,9 +69,9 @@ def checkpoints_of(s: Services, run_id: str) -> list[VariantInfo]:
 
 
 def find_variant(s: Services, key: str) -> VariantInfo:
-    """Return whom a key means; one without a kind is an adapter's or a model's id.
+    """Return whom a key means; one without a kind is an adapter's or a model's id, or a name that only one has.
 
-    Raises UserError `variant_unknown`, `adapter_…`, `model_…`, `strength_wrong`, `strength_not_of_kind`.
+    Raises UserError `variant_unknown`, `variant_name_shared`, `adapter_…`, `model_…`, `strength_wrong`, `strength_not_of_kind`.
     """
     plain, strength = _split_strength(key)
     kind, _, name = plain.partition(":")
@@ -107,6 +112,17 @@ def from_record(record: Mapping[str, Any]) -> VariantInfo:
         created_at=record.get("created_at", 0.0), adapter_path=Path(record["adapter_path"]) if record["adapter_path"] else None,
         strength=record["strength"], run_id=record["run"], step=record["step"], made=record.get("made", False),
     )  # fmt: skip
+
+
+def plain_names(records: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return what the variants of a job's request are called, by key, in no language: name, step, strength; two alike by their keys."""
+    names = {record["key"]: _plain_name(record) for record in records}
+    return {key: f"{name} ({key})" if list(names.values()).count(name) > 1 else name for key, name in names.items()}
+
+
+def _plain_name(record: Mapping[str, Any]) -> str:
+    step = f" #{record['step']}" if record["step"] else ""
+    return f"{record['name']}{step}" if record["strength"] == 1 else f"{record['name']}{step} × {record['strength']:g}"
 
 
 def base_of(s: Services, variant: VariantInfo) -> VariantInfo:
@@ -187,4 +203,11 @@ def _find_any(s: Services, name: str) -> VariantInfo:
     try:
         return _find_model(s, name)
     except UserError as error:
-        raise UserError("variant_unknown", name=name) if error.code == "model_unknown" else error from None
+        if error.code != "model_unknown":
+            raise
+    named = [variant for variant in list_variants(s) if variant.name == name]
+    if len(named) > 1:
+        raise UserError("variant_name_shared", name=name, keys=", ".join(variant.key for variant in named))
+    if not named:
+        raise UserError("variant_unknown", name=name)
+    return named[0]

@@ -38,6 +38,10 @@ class AppSettings:
         "", kind="folder", label="LM Studio models folder", group="folders",
         help="Where LM Studio keeps its models. Empty: its standard folder.",
     )  # fmt: skip
+    model_upload_gb: float = setting(
+        50.0, minimum=0.0, maximum=2000, unit="GB", label="Largest model upload", group="folders",
+        help="How much a trainer may upload as one model, through the page or the API; it goes straight to the disk. 0: nobody may.",
+    )  # fmt: skip
     endpoint_hosts: tuple[str, ...] = setting(
         lambda: ("127.0.0.1", "localhost"), label="Allowed endpoint hosts", group="endpoints",
         help="Hosts, one per line, that may be asked to generate or judge data. What is sent there leaves this computer. "

@@ -19,7 +19,7 @@ from tunesmith.store.labels import read_labels
 from tunesmith.store.trash import bring_back, owner_in, purge_older, throw_away
 from tunesmith.system.paths import as_file_name, resolve_under
 
-RECORD, TRASH_DAYS = "record.json", 7
+RECORD = "record.json"
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class AdapterStore:
 
     def purge_trash(self) -> None:
         """Delete what has been in the trash for more than 7 days."""
-        purge_older(self._trash, TRASH_DAYS)
+        purge_older(self._trash)
 
     def restore(self, adapter_id: str) -> None:
         """Bring an adapter back. Raises UserError `adapter_unknown`, `target_exists`."""

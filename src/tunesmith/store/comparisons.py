@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from tunesmith.store.files import make_folder, read_json, write_atomic
 from tunesmith.store.trash import bring_back, owner_in, purge_older, throw_away
 from tunesmith.system.paths import as_file_name, resolve_under
 
-TRASH_DAYS = 7
 LONGEST_NAME = 100
 LARGEST_BYTES = 1_000_000_000  # hundreds of questions to eight variants, with every token
 
@@ -77,6 +76,18 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Heading:
+    """What a list tells of a comparison: its first question, how many there are, nothing of the answers."""
+
+    id: str
+    created_at: float
+    variants: tuple[dict[str, Any], ...]
+    owner: str
+    question: str
+    questions: int
+
+
+@dataclass(frozen=True)
 class PromptSet:
     """Prompts under a name, to be asked again and again."""
 
@@ -85,11 +96,6 @@ class PromptSet:
     prompts: tuple[str, ...]
     changed_at: float
     owner: str = ""
-
-
-def new_id() -> str:
-    """Return an id that sorts by time."""
-    return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
 
 
 class RecordFolder:
@@ -121,7 +127,7 @@ class RecordFolder:
     def owner(self, record_id: str) -> str:
         """Return who owns a record, here or in the trash; nothing for an old or a broken one. Raises UserError `name_not_allowed`."""
         path = self._path(record_id)
-        return owner_in(path if path.exists() else self._trash / path.name)
+        return owner_in(path if path.exists() else self._trash / path.name, most_bytes=LARGEST_BYTES)
 
     def trash(self, record_id: str) -> None:
         """Throw a record away. Raises UserError of the folder's own code."""
@@ -139,7 +145,7 @@ class RecordFolder:
 
     def purge_trash(self) -> None:
         """Delete what has been in the trash for more than 7 days."""
-        purge_older(self._trash, TRASH_DAYS)
+        purge_older(self._trash)
 
 
 class ComparisonStore(RecordFolder):
@@ -150,29 +156,45 @@ class ComparisonStore(RecordFolder):
 
     def save(self, comparison: Comparison) -> None:
         """Write a comparison. Raises UserError `disk_full`."""
-        self.write(comparison.id, {"v": 1, **asdict(comparison)})
+        self.write(comparison.id, {"v": 1, **vars(comparison)})
 
     def get(self, comparison_id: str) -> Comparison:
         """Return a comparison. Raises UserError `comparison_unknown`, `store_file_unreadable`."""
         record = self.read(comparison_id)
         try:
-            rounds = tuple(_as_round(each) for each in record["rounds"])
-            variants = tuple(dict(each) for each in record["variants"])
-            return Comparison(comparison_id, float(record["created_at"]), variants, rounds, str(record.get("owner", "")))
+            variants, rounds = _variants_and_rounds(record)
+            told = tuple(_as_round(each) for each in rounds)
+            return Comparison(comparison_id, float(record["created_at"]), variants, told, str(record.get("owner", "")))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise _unreadable(self.root, comparison_id, error) from error
 
-    def recent(self, most: int) -> list[Comparison]:
-        """Return at most so many comparisons, newest first; those that cannot be read are left out."""
-        found: list[Comparison] = []
-        for comparison_id in self.ids():
-            if len(found) == most:
-                break
-            try:
-                found.append(self.get(comparison_id))
-            except UserError:
-                continue
-        return found
+    def heading(self, comparison_id: str) -> Heading:
+        """Return what a list tells of a comparison. Raises UserError `comparison_unknown`, `store_file_unreadable`."""
+        path = self._path(comparison_id)
+        try:
+            state = path.stat()
+        except FileNotFoundError as error:
+            raise UserError(self._unknown, name=comparison_id) from error
+        return _read_heading(self.root, comparison_id, (state.st_mtime_ns, state.st_size, state.st_ino))
+
+
+@functools.lru_cache(maxsize=256)
+def _read_heading(root: Path, comparison_id: str, stamp: tuple[int, ...]) -> Heading:
+    del stamp  # part of the cache's key only: a page asks at every drawing, and a file with every token is large
+    record = ComparisonStore(root.parent).read(comparison_id)
+    try:
+        variants, rounds = _variants_and_rounds(record)
+        question = str(rounds[0]["question"]) if rounds else ""
+        return Heading(comparison_id, float(record["created_at"]), variants, str(record.get("owner", "")), question, len(rounds))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _unreadable(root, comparison_id, error) from error
+
+
+def _variants_and_rounds(record: dict[str, Any]) -> tuple[tuple[dict[str, Any], ...], list[dict[str, Any]]]:
+    variants = tuple(dict(each) for each in record["variants"])
+    if any(len(each["answers"]) != len(variants) for each in record["rounds"]):
+        raise ValueError("an answer for each variant")
+    return variants, record["rounds"]
 
 
 def _as_round(record: dict[str, Any]) -> Round:

@@ -13,7 +13,7 @@ from typing import Any
 
 from tunesmith.errors import UserError
 from tunesmith.store.files import make_folder, put_in_place, read_json, staged_folder, write_json
-from tunesmith.store.trash import bring_back, owner_in, throw_away
+from tunesmith.store.trash import bring_back, owner_in, purge_older, throw_away
 from tunesmith.system.paths import as_file_name, resolve_under
 
 
@@ -118,6 +118,10 @@ class DatasetStore:
         if (self.root / dataset_id).exists():
             raise UserError("dataset_exists", dataset=dataset_id)
         bring_back(path, self.root / dataset_id)
+
+    def purge_trash(self) -> None:
+        """Delete what has been in the trash for more than 7 days."""
+        purge_older(self._trash)
 
 
 def _moved(folder: Path, target: Path) -> bool:

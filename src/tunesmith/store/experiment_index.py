@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import orjson
 
 from tunesmith.errors import UserError
@@ -212,14 +213,9 @@ def _read_file(file: Path) -> dict[str, IndexedRun]:
         told = orjson.loads(head)
         if (told["v"], told["layout"], told["crc32"]) != (INDEX_VERSION, _LAYOUT, zlib.crc32(body)):
             return {}
-        return {row["id"]: _revive(row) for row in orjson.loads(body)}
+        return {run.id: run for run in msgspec.json.decode(body, type=list[IndexedRun])}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
     finally:
         if collecting:
             gc.enable()
-
-
-def _revive(row: dict[str, Any]) -> IndexedRun:
-    stamps = {name: tuple(row[name]) for name in ("record_stamp", "labels_stamp")}
-    return IndexedRun(**row | stamps | {"experiment": Experiment(**row["experiment"])})

@@ -17,15 +17,15 @@ from tunesmith.errors import UserError
 from tunesmith.store.experiment_index import ExperimentIndex, IndexedRun, Listing
 from tunesmith.store.experiment_record import ACTIVE, OCCUPYING, RESUMABLE, TERMINAL, TRANSITIONS, Experiment, read_record, write_record
 from tunesmith.store.files import as_user_error, copy_into, put_in_place, read_json, sha256_of, staged_folder, write_atomic, write_json
-from tunesmith.store.labels import change_labels, set_name
-from tunesmith.store.locks import exclusively
+from tunesmith.store.ids import new_id
+from tunesmith.store.labels import change_labels, read_labels, set_name
+from tunesmith.store.locks import ProcessLock, exclusively
 from tunesmith.store.migrations import SCHEMA_VERSION, migrate
 from tunesmith.store.run_folder import RunFolder
 from tunesmith.store.trash import bring_back, empty, owner_in, purge_older, throw_away, thrown
 from tunesmith.system.paths import resolve_under
 
 __all__ = ["ACTIVE", "OCCUPYING", "RESUMABLE", "TERMINAL", "TRANSITIONS", "Experiment", "ExperimentStore"]
-TRASH_DAYS = 7
 
 
 class ExperimentStore:
@@ -69,7 +69,7 @@ class ExperimentStore:
 
         `begin_from` is a run from whose newest checkpoint this one goes on; `attachments` are files and folders to copy into it, by name.
         """
-        run_id = _new_id()
+        run_id = new_id()
         with self.staging() as aside:
             write_atomic(aside / "config.yaml", config_yaml.encode())
             if begin_from:
@@ -92,7 +92,7 @@ class ExperimentStore:
 
     def adopt(self, staged: Path, experiment: Experiment) -> Experiment:
         """Take over a staged folder that holds an ended run made elsewhere; its id is given here. Raises UserError `disk_full`."""
-        run_id = _new_id()
+        run_id = new_id()
         adopted = dataclasses.replace(experiment, id=run_id, config_sha256=sha256_of(staged / "config.yaml"))
         write_json(staged / "experiment.json", dataclasses.asdict(adopted))
         put_in_place(staged, self.experiments / run_id)
@@ -173,14 +173,23 @@ class ExperimentStore:
 
     def trash(self, run_id: str) -> None:
         """Move an ended run to the trash, where it stays for 7 days. Raises UserError `run_still_active`."""
-        folder = self.folder(run_id)
-        try:
-            active = self._index.run(run_id).experiment.status in ACTIVE
-        except UserError:
-            active = False  # an unreadable run may be thrown away
-        if active:
+        folder, lock = self.folder(run_id), ProcessLock(self.run_lock(run_id))
+        if not lock.acquire():
             raise UserError("run_still_active", run=run_id)
-        throw_away(folder.path, self.trash_folder)
+        try:  # nobody can start it meanwhile
+            if self._is_active(folder):
+                raise UserError("run_still_active", run=run_id)
+            throw_away(folder.path, self.trash_folder)
+        finally:
+            lock.release()
+
+    def _is_active(self, folder: RunFolder) -> bool:
+        """Whether a run has not ended, or is to go on; an unreadable one has no status, and may be thrown away."""
+        try:
+            status = self._index.run(folder.path.name).experiment.status
+        except UserError:
+            return False
+        return status in ACTIVE or (status in RESUMABLE and folder.has_request("resume"))
 
     def restore(self, run_id: str) -> None:
         """Bring a run back from the trash. Raises UserError `run_unknown`, `target_exists`."""
@@ -203,22 +212,19 @@ class ExperimentStore:
         return len(thrown(self.trash_folder))
 
     def trashed(self) -> list[Experiment]:
-        """Return the readable runs in the trash, newest first."""
+        """Return the readable runs in the trash under the names that people gave them, newest first."""
         found = []
         for path in thrown(self.trash_folder):
             try:
-                found.append(read_record(RunFolder(path)))
+                record = read_record(RunFolder(path))
             except UserError:
                 continue
+            found.append(dataclasses.replace(record, name=str(read_labels(path).get("name") or record.name)))
         return sorted(found, key=lambda e: e.created_at, reverse=True)
 
     def purge_trash(self) -> None:
         """Delete what has been in the trash for more than 7 days."""
-        purge_older(self.trash_folder, TRASH_DAYS)
-
-
-def _new_id() -> str:
-    return time.strftime("%Y%m%d-%H%M%S-", time.localtime()) + secrets.token_hex(3)
+        purge_older(self.trash_folder)
 
 
 def _make_private(folder: Path) -> None:

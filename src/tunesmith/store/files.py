@@ -18,10 +18,11 @@ from typing import Any
 import orjson
 
 from tunesmith.errors import UserError
+from tunesmith.system.scratch import was_left_by
 
 LARGEST_RECORD_BYTES = 64_000_000  # far more than any record has: a larger one is none, and would fill the memory
 _FSYNC_ON_MACOS = 51  # F_FULLFSYNC: on macOS, fsync alone does not flush the drive
-_LEFTOVER = re.compile(r"\.(?:new-(?P<staged>\d+)-.+|.+\.(?P<written>\d+)\.(?:[0-9a-f]{8}\.tmp|gone))")
+_LEFTOVER = re.compile(r"\.(?:new-(?P<staged>\d+)-.+|.+\.(?P<written>\d+)\.(?:[0-9a-f]{8}\.tmp|gone|new))")
 
 
 def flush_to_disk(descriptor: int) -> None:
@@ -151,26 +152,16 @@ def staged_folder(root: Path) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def sweep_leftovers(folder: Path) -> None:
-    """Delete what processes that are gone left half written or half deleted; at the start of ours, so none of it is our own."""
+def sweep_leftovers(folder: Path, at_start: bool = False) -> None:
+    """Delete what processes that are gone left half written or half deleted; `at_start` as in `was_left_by`."""
     for path in folder.glob(".*"):
         named = _LEFTOVER.fullmatch(path.name)
-        if not named or _is_another_process(int(named["staged"] or named["written"])):
+        if not named or not was_left_by(int(named["staged"] or named["written"]), at_start):
             continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
-
-
-def _is_another_process(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return True
-    except (ProcessLookupError, OverflowError):
-        return False
-    return pid != os.getpid()  # in a container each start has the same
 
 
 def copy_into(source: Path, target: Path) -> None:

@@ -12,7 +12,7 @@ from tunesmith.store.files import read_json, write_json
 
 LABELS = "labels.json"
 LONGEST_NAME, LONGEST_TAG, MOST_TAGS, LONGEST_NOTES = 200, 40, 20, 20_000
-_turn = threading.Lock()  # a change is a reading and a writing: two people's must not cross
+_turn = threading.RLock()  # a change is a reading and a writing: two people's must not cross
 
 
 def read_labels(folder: Path) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def tags_in(labels: dict[str, Any]) -> tuple[str, ...]:
 
 def set_name(folder: Path, name: str) -> None:
     """Give a run or an adapter another name. Raises UserError `name_empty`, `name_too_long`."""
-    name = _in_one_line(name)
+    name = in_one_line(name)
     if not name:
         raise UserError("name_empty")
     change_labels(folder, name=name)
@@ -52,9 +52,16 @@ def set_tags(folder: Path, tags: Iterable[str]) -> None:
     change_labels(folder, tags=kept)
 
 
+def change_tags(folder: Path, add: Iterable[str], remove: Iterable[str]) -> None:
+    """Add tags and take others away; those that somebody else gave meanwhile stay. Raises UserError `tags_too_many`."""
+    gone = set(remove)
+    with _turn:
+        set_tags(folder, [*(tag for tag in tags_in(read_labels(folder)) if tag not in gone), *add])
+
+
 def set_group(folder: Path, group: str) -> None:
     """Put a run in a group, or with an empty name in none. Raises UserError `name_too_long`."""
-    change_labels(folder, group=_in_one_line(group))
+    change_labels(folder, group=in_one_line(group))
 
 
 def set_notes(folder: Path, notes: str) -> None:
@@ -64,7 +71,8 @@ def set_notes(folder: Path, notes: str) -> None:
     change_labels(folder, notes=notes.strip())
 
 
-def _in_one_line(name: str) -> str:
+def in_one_line(name: str) -> str:
+    """Return a name with its white space as single spaces. Raises UserError `name_too_long`."""
     name = " ".join(name.split())
     if len(name) > LONGEST_NAME:
         raise UserError("name_too_long", longest=LONGEST_NAME)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tunesmith.store.files import worded
+
+_GLANCE_SECONDS, _GLANCES = 0.001, 2000  # those who only look at a lock go at once, unless their process is held up
 
 
 class ProcessLock:
@@ -27,17 +30,23 @@ class ProcessLock:
         return self._descriptor is not None
 
     def acquire(self) -> bool:
-        """Take the lock if it is free; return whether it is ours now. Raises UserError `disk_full`, `no_permission`."""
+        """Take the lock if it is free; return whether it is ours now. Raises UserError `disk_full`, `no_permission`.
+
+        Whoever only looks (`is_held`) is waited for: that is no holder.
+        """
         if self._descriptor is not None:
             return True
         descriptor = _open(self._path)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return False
-        self._descriptor = descriptor
-        return True
+        for _ in range(_GLANCES):
+            if _take(descriptor, fcntl.LOCK_EX):
+                self._descriptor = descriptor
+                return True
+            if not _take(descriptor, fcntl.LOCK_SH):
+                break
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+            time.sleep(_GLANCE_SECONDS)
+        os.close(descriptor)
+        return False
 
     def descriptor(self) -> int:
         """Return the descriptor for a child to inherit."""
@@ -53,14 +62,17 @@ class ProcessLock:
 
 
 def is_held(path: Path) -> bool:
-    """Return whether any process holds the lock."""
-    probe = ProcessLock(path)
+    """Return whether any process holds the lock; any number may look at once. Raises UserError `no_permission`."""
     if not path.exists():
         return False
-    if probe.acquire():
-        probe.release()
+    descriptor = _open(path)
+    try:
+        if not _take(descriptor, fcntl.LOCK_SH):
+            return True
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing would not do: a child that another thread just starts has a copy
         return False
-    return True
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -75,6 +87,14 @@ def exclusively(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _take(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _open(path: Path) -> int:

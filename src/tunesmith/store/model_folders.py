@@ -9,8 +9,6 @@ from tunesmith.store.files import make_folder
 from tunesmith.store.trash import bring_back, purge_older, throw_away
 from tunesmith.system.paths import resolve_under
 
-TRASH_DAYS = 7
-
 
 class ModelFolders:
     """`<data dir>/models/<name>/`."""
@@ -45,4 +43,4 @@ class ModelFolders:
     def purge_trash(self) -> None:
         """Delete what has been in the trash for more than 7 days."""
         if self._trash.is_dir():
-            purge_older(self._trash, TRASH_DAYS)
+            purge_older(self._trash)

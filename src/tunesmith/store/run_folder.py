@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.errors import UserError
-from tunesmith.store.files import LineTail, copy_into, flush_folder, read_json, worded, write_json
+from tunesmith.store.files import LineTail, copy_into, flush_folder, read_json, sweep_leftovers, worded, write_json
 from tunesmith.store.saved_folders import MANIFEST, drop_whole, settle
 
 ENDS = frozenset({"completed", "failed", "cancelled", "paused"})  # of a worker that could say how it ended
@@ -111,6 +111,7 @@ class RunFolder:
         """Put in order what a killed worker left half written; only for whoever knows that it is dead."""
         for parent in (self.path, self.path / "checkpoints"):
             settle(parent)
+            sweep_leftovers(parent)
 
     def newest_checkpoint_step(self) -> int | None:
         """Return the step of the newest whole checkpoint, None when the run cannot go on from any."""

@@ -1,4 +1,4 @@
-"""Folders that are written as a whole: beside their place, a manifest (size, SHA-256) last, then renamed. Knows no tensors.
+"""Folders that are written as a whole: beside their place, then renamed; those of runs with a manifest (size, SHA-256). Knows no tensors.
 
 A kill leaves `.NAME.PID.new` (not whole), `.old` (the one that was being replaced) or `.gone` (being deleted): `settle` puts them in order.
 """
@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from tunesmith.errors import UserError
-from tunesmith.store.files import as_user_error, flush_folder, flush_to_disk, read_json, sha256_of, write_all
+from tunesmith.store.files import as_user_error, flush_to_disk, put_in_place, read_json, sha256_of, write_all
 
 MANIFEST = "MANIFEST.json"
 _LEFTOVER = re.compile(r"\.(?P<name>.+)\.\d+\.(?:new|old|gone)")
@@ -28,18 +28,74 @@ def replaced_whole(target: Path) -> Iterator[Path]:
 
     Raises UserError `disk_full`, `no_permission`, `file_not_writable`; then the old folder is as it was.
     """
+    with folder_beside(target) as aside:
+        yield aside
+        write_flushed(aside / MANIFEST, orjson.dumps(_describe(aside), option=orjson.OPT_INDENT_2))
+        exchange(aside, target)
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """Give a folder to write into; it is renamed to `target` at the end, and gone when anything went wrong.
+
+    Raises UserError `target_exists`, `disk_full`.
+    """
+    with folder_beside(target) as aside:
+        require_free(target)
+        yield aside
+        require_free(target)
+        put_in_place(aside, target)
+
+
+@contextmanager
+def whole_file(target: Path) -> Iterator[Path]:
+    """Give a path beside `target`, which becomes `target` when all went well. Raises UserError `target_exists`, `disk_full`."""
+    require_free(target)
+    aside = _beside(target, "new")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield aside
+        put_in_place(aside, target)
+    except OSError as error:
+        raise as_user_error(error, target) from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_beside(target: Path) -> Iterator[Path]:
+    """Give an empty folder beside `target`; what was not moved away is deleted. Raises UserError `disk_full`, `no_permission`, …"""
     aside = _beside(target, "new")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
         yield aside
-        write_flushed(aside / MANIFEST, orjson.dumps(_describe(aside), option=orjson.OPT_INDENT_2))
-        _swap(aside, target)
     except OSError as error:
         raise as_user_error(error, target) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def require_free(target: Path) -> None:
+    """Refuse a place that is taken. Raises UserError `target_exists`."""
+    if target.exists():
+        raise UserError("target_exists", name=target.name, folder=str(target.parent))
+
+
+def exchange(aside: Path, target: Path) -> None:
+    """Put a finished folder in the place of an old one, which comes back when that fails. Raises OSError."""
+    old = _beside(target, "old")
+    shutil.rmtree(old, ignore_errors=True)
+    if target.exists():
+        target.rename(old)
+    try:
+        put_in_place(aside, target)
+    except OSError:
+        if old.exists() and not target.exists():
+            old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def write_flushed(path: Path, data: bytes) -> None:
@@ -98,13 +154,3 @@ def _describe(folder: Path) -> dict[str, Any]:
             flush_to_disk(stream.fileno())
         files[path.name] = {"size_bytes": path.stat().st_size, "sha256": sha256_of(path)}
     return {"v": 1, "files": files}
-
-
-def _swap(aside: Path, target: Path) -> None:
-    old = _beside(target, "old")
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        target.rename(old)
-    aside.rename(target)
-    flush_folder(target.parent)
-    shutil.rmtree(old, ignore_errors=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,14 @@ Floats = npt.NDArray[np.float64]
 
 
 class MetricSeries:
-    """Columns (step, value) of metrics.jsonl. A newer attempt replaces the points from its first step on."""
+    """Columns (step, value) of metrics.jsonl. A newer attempt replaces the points from its first step on; `attempt` is the newest one's."""
 
     def __init__(self, path: Path) -> None:
         self._tail = LineTail(path)
         self._lock = threading.Lock()
         self._columns: dict[str, tuple[list[float], list[float]]] = {}
-        self._attempt = 0
+        self.attempt = 0
+        self._heard_at = time.monotonic()
         self.latest: dict[str, Any] = {}
         self.first: dict[str, Any] = {}
         self.rev = 0
@@ -36,15 +38,21 @@ class MetricSeries:
         with self._lock:
             for record in self._tail.read_new():
                 self._add(record)
+                self._heard_at = time.monotonic()
         return self.rev
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long nothing new has been read."""
+        return time.monotonic() - self._heard_at
 
     def _add(self, record: dict[str, Any]) -> None:
         step, attempt = record.get("step"), record.get("attempt", 1)
         if not isinstance(step, int) or not isinstance(attempt, int):
             self._tail.bad_lines += 1
             return
-        if attempt > self._attempt:
-            self._attempt = attempt
+        if attempt > self.attempt:
+            self.attempt = attempt
             self._drop_from(step + 1 if record.get("resumed") else step)
         if record.get("resumed"):
             self.rev += 1

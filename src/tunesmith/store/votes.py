@@ -6,7 +6,6 @@ so several people may vote at once.
 
 from __future__ import annotations
 
-import secrets
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,12 +15,13 @@ import msgspec
 
 from tunesmith.errors import UserError
 from tunesmith.store.files import AppendLog, LineTail, make_folder, put_in_place, read_json, staged_folder, write_json
+from tunesmith.store.ids import new_id
 from tunesmith.store.labels import read_labels, set_name
 from tunesmith.store.locks import exclusively
 from tunesmith.store.trash import bring_back, owner_in, purge_older, throw_away
 from tunesmith.system.paths import resolve_under
 
-RECORD, VOTES, TRASH_DAYS = "arena.json", "votes.jsonl", 7
+RECORD, VOTES = "arena.json", "votes.jsonl"
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class ArenaStore:
         self, name: str, variants: dict[str, str], at_once: int, system: str, sampling: dict[str, Any], owner: str = ""
     ) -> ArenaRecord:  # fmt: skip
         """Write a new arena as a whole. Raises UserError `name_empty`, `name_too_long`, `disk_full`."""
-        arena_id = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+        arena_id = new_id()
         record = ArenaRecord(arena_id, " ".join(name.split()), time.time(), variants, at_once, system, sampling, owner)
         with staged_folder(self.root) as folder:
             set_name(folder, name)
@@ -125,7 +125,7 @@ class ArenaStore:
 
     def purge_trash(self) -> None:
         """Delete what has been in the trash for more than 7 days."""
-        purge_older(self._trash, TRASH_DAYS)
+        purge_older(self._trash)
 
     def _lock(self, arena_id: str) -> Path:
         self._folder(arena_id)  # no lock file for a name that is none

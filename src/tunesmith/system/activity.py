@@ -13,6 +13,7 @@ import psutil
 
 EVERY_SECONDS, FIRST_SECONDS = 2.0, 0.2
 KEPT_SAMPLES = 150  # five minutes
+_BEGAN = time.monotonic()
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,6 @@ def read_battery() -> Battery | None:
     return Battery(float(found.percent), found.power_plugged) if found else None
 
 
-def started_at() -> float:
-    """Return when this process was started (unix seconds)."""
-    return psutil.Process().create_time()
+def up_seconds() -> float:
+    """Return how long this process has stood, whatever happened to the clock."""
+    return time.monotonic() - _BEGAN

@@ -22,9 +22,8 @@ def device_name() -> str:
 
 
 def _has_cuda_wheel() -> bool:
-    from importlib.metadata import distributions
-
-    return any((d.metadata["Name"] or "").lower().startswith("mlx-cuda") for d in distributions())
+    """Look for the folder of the package's record: to read every package's record took a tenth of a worker's start."""
+    return any(next(Path(entry).glob("mlx_cuda*.dist-info"), None) for entry in sys.path)
 
 
 @functools.cache

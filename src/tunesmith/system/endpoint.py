@@ -12,6 +12,7 @@ import requests
 
 from tunesmith.errors import UserError
 from tunesmith.system.addresses import find_allowed, read_address
+from tunesmith.system.key_hosts import require_key_host
 from tunesmith.system.outgoing import Outgoing
 from tunesmith.system.secrets import find_key, mask
 
@@ -60,11 +61,16 @@ def check_endpoint(endpoint: Endpoint, allowed_hosts: Collection[str]) -> None:
         raise UserError("endpoint_key_missing", variable=endpoint.key_variable)
 
 
-def key_environment(endpoint: Endpoint | None) -> dict[str, str]:
-    """Return what the process that asks an endpoint needs beside a worker's environment: the one key."""
-    name = endpoint.key_variable if endpoint else ""
-    key = find_key(name) if name else ""
-    return {name: key} if key else {}
+def key_environment(endpoint: Endpoint) -> dict[str, str]:
+    """Return what the process that asks an endpoint needs beside a worker's environment: the one key, which must be for its host.
+
+    Raises UserError as `find_key` and `require_key_host` do.
+    """
+    name = endpoint.key_variable
+    if not name or not (key := find_key(name)):
+        return {}
+    require_key_host(name, endpoint.address)
+    return {name: key}
 
 
 class EndpointClient:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import orjson
@@ -37,6 +37,14 @@ class KeyState:
     def is_set(self) -> bool:
         """Whether there is one."""
         return bool(self.places)
+
+
+@dataclass
+class KeyFile:
+    """Keys by name, None for one in the key ring; and the hosts that a key may be sent to, wherever it lies."""
+
+    keys: dict[str, str | None] = field(default_factory=dict)
+    hosts: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def find_key(name: str) -> str:
@@ -95,14 +103,15 @@ def key_file() -> Path:
     return secrets_folder() / "keys.json"
 
 
-def read_key_file() -> dict[str, str | None]:
-    """Return the keys of the file by name, None for one in the key ring. Raises UserError as `find_key` does."""
+def read_key_file() -> KeyFile:
+    """Return what the file holds. Raises UserError as `find_key` does."""
     path = key_file()
     if not is_there_in_private(path):
-        return {}
+        return KeyFile()
     try:
-        keys = orjson.loads(path.read_bytes())["keys"]
-        return {str(name): None if key is None else str(key) for name, key in keys.items()}
+        record = orjson.loads(path.read_bytes())
+        keys = {str(name): None if key is None else str(key) for name, key in record["keys"].items()}
+        return KeyFile(keys, {str(name): tuple(map(str, hosts)) for name, hosts in record.get("hosts", {}).items()})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = type(error).__name__
         raise UserError("store_file_unreadable", file=path.name, folder=str(path.parent), reason=reason) from None
@@ -125,6 +134,6 @@ def _from_hub_login(name: str) -> str:
 _PLACES = {
     ENVIRONMENT: lambda name: os.environ.get(name, "").strip(),
     KEY_RING: key_ring.read,
-    FILE: lambda name: read_key_file().get(name) or "",
+    FILE: lambda name: read_key_file().keys.get(name) or "",
     HUB_LOGIN: _from_hub_login,
 }

@@ -14,6 +14,7 @@ from typing import Any
 
 import streamlit as st
 
+from tunesmith.i18n.markdown import as_text
 from tunesmith.services.compare import Asking, first_difference, references
 from tunesmith.services.variants import VariantInfo
 from tunesmith.store.comparisons import Answer, Round, Token
@@ -23,7 +24,8 @@ from tunesmith.ui.variant_choice import variant_titles
 
 REDRAW_SECONDS = 0.05
 WIDEST = 3
-VIEWS = ("probabilities", "divergence", "sent")
+VIEWS = ("probabilities", "divergence", "formatted", "sent")
+CODE = re.compile(r"(```.*?(?:```|\Z)|`[^`\n]*`)", re.DOTALL)
 LEVELS = (0.9, 0.5, 0.2, 0.05)  # least probabilities of the first colours; what is less likely has the last
 NAMES = ("≥ 90 %", "50–90 %", "20–50 %", "5–20 %", "< 5 %")
 STYLE = """<style>
@@ -34,6 +36,7 @@ STYLE = """<style>
 .answer .p3 {background: rgba(235, 110, 45, .46)}
 .answer .p4 {background: rgba(225, 75, 60, .58)}
 .answer .fork {box-shadow: 0 0 0 2px #4c7df0; margin: 0 2px}
+.answer .silent {opacity: .7; font-style: italic}
 .answer .end {opacity: .7; font-size: .8em; margin-left: .4em; padding: 0 4px; border: 1px solid currentColor; white-space: nowrap}
 .legend {font-size: .84rem}
 .legend span {margin-right: .6em; padding: 1px 6px}
@@ -42,22 +45,24 @@ STYLE = """<style>
 
 @dataclass(frozen=True)
 class View:
-    """What of the answers is shown besides their text."""
+    """How answers are shown, and what besides their text."""
 
     probabilities: bool = False
     divergence: bool = False
+    formatted: bool = False
     sent: bool = False
 
 
 def draw_view() -> View:
-    """Draw the choice of what is shown, and the legend of the colours."""
+    """Draw the choice of what is shown, the legend of the colours, and once the style of all answers below."""
+    st.html(STYLE)
     shown = st.pills(
         t("compare.show"), VIEWS, selection_mode="multi", key="compare_view", format_func=lambda name: t(f"compare.show_{name}"),
         help=t("compare.show_help"),
     )  # fmt: skip
     if "probabilities" in shown:
         marks = "".join(f'<span class="p{level}">{html.escape(name)}</span>' for level, name in enumerate(NAMES))
-        st.html(f'{STYLE}<div class="answer legend">{marks}{html.escape(t("compare.legend"))}</div>')
+        st.html(f'<div class="answer legend">{marks}{html.escape(t("compare.legend"))}</div>')
     return View(*(name in shown for name in VIEWS))
 
 
@@ -76,10 +81,10 @@ def draw_round(told: Round, panel: Sequence[VariantInfo], view: View) -> None:
         answer, reference = told.answers[place], held_against[place]
         fork = None if reference is None else first_difference(answer, told.answers[reference])
         with box:
-            if view.probabilities or (view.divergence and fork is not None):
-                st.html(f'{STYLE}<div class="answer">{as_html(answer, view, fork)}</div>')
+            if view.formatted and answer.text and not (view.probabilities or (view.divergence and fork is not None)):
+                st.markdown(as_markdown(answer.text))
             else:
-                st.markdown(answer.text or "…")
+                st.html(f'<div class="answer">{as_html(answer, view, fork)}</div>')
             st.caption(_figures(answer))
             if view.divergence and reference is not None:
                 st.caption(_divergence(answer, told.answers[reference], fork, titles[reference]))
@@ -98,7 +103,7 @@ def draw_asking(asking: Asking) -> None:
     places = [(box.empty(), box.empty()) for box in _boxes(list(variant_titles(asking.panel).values()))]
     shown, drawn, began = -1, 0.0, time.monotonic()
     with closing(asking.run()) as pieces:
-        with st.spinner(t("compare.waiting")):
+        with st.spinner(t("compare.waiting_others" if asking.waits_behind else "compare.waiting")):
             first = next(pieces, None)
         for number, place in itertools.chain([first] if first else [], pieces):
             growing = asking.answers[number][place]
@@ -127,14 +132,14 @@ def _boxes(headings: Sequence[str]) -> list[Any]:
     for begin in range(0, len(headings), WIDEST):
         for column, heading in zip(st.columns(min(WIDEST, len(headings))), headings[begin : begin + WIDEST], strict=False):
             box = column.container(border=True, height="stretch")
-            box.caption(_plain(heading))
+            box.caption(as_text(heading))
             boxes.append(box)
     return boxes
 
 
 def _redraw(places: list[tuple[Any, Any]], answers: Sequence[Answer]) -> None:
     for (text, figures), answer in zip(places, answers, strict=True):
-        text.markdown(answer.text or "…")
+        text.html(f'<div class="answer">{html.escape(answer.text) or _silence(answer)}</div>')
         figures.caption(_figures(answer, growing=True) if answer.tokens else "")
 
 
@@ -150,14 +155,9 @@ def _figures(answer: Answer, growing: bool = False) -> str:
 
 def _divergence(answer: Answer, reference: Answer, fork: int | None, title: str) -> str:
     if fork is None:
-        return t("compare.diverges_not", title=_plain(title))
+        return t("compare.diverges_not", title=as_text(title))
     own, other = (_show(told.tokens[fork], fork, told) for told in (answer, reference))
-    return t("compare.diverges", title=_plain(title), place=fork + 1, own=_plain(own), other=_plain(other))
-
-
-def _plain(text: str) -> str:
-    """Return a text that Markdown leaves as it is."""
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
+    return t("compare.diverges", title=as_text(title), place=fork + 1, own=as_text(own), other=as_text(other))
 
 
 def _show(token: Token, place: int, answer: Answer) -> str:
@@ -168,6 +168,8 @@ def _show(token: Token, place: int, answer: Answer) -> str:
 
 def as_html(answer: Answer, view: View, fork: int | None) -> str:
     """Return an answer's tokens as spans: coloured by probability, its number on hover, the fork marked; all text is escaped."""
+    if not (answer.text or view.probabilities):
+        return _silence(answer)
     spans = []
     for place, token in enumerate(answer.tokens):
         ends = answer.finish == "stop" and place == len(answer.tokens) - 1
@@ -179,6 +181,17 @@ def as_html(answer: Answer, view: View, fork: int | None) -> str:
         title = f' title="{html.escape(_hover(token))}"' if view.probabilities else ""
         spans.append(f'<span class="{" ".join(kinds)}"{title}>{text}</span>')
     return "".join(spans).strip()
+
+
+def _silence(answer: Answer) -> str:
+    return f'<span class="silent">{html.escape(t("compare.silent"))}</span>' if answer.finish else "…"
+
+
+def as_markdown(text: str) -> str:
+    """Return an answer as Markdown that keeps its lines, and in which nothing is a formula, a colour of Streamlit or a foreign picture."""
+    parts = CODE.split(text)
+    parts[::2] = [re.sub(r"(\$|!(?=\[)|:(?=[a-z-]+\[))", r"\\\1", part).replace("\n", "  \n") for part in parts[::2]]
+    return "".join(parts)
 
 
 def level_of(logprob: float | None) -> int:

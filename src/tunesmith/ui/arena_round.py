@@ -9,10 +9,11 @@ from typing import Any
 import streamlit as st
 
 from tunesmith.errors import UserError
+from tunesmith.i18n.markdown import as_text
 from tunesmith.services import arena, datasets, prompt_sets
 from tunesmith.services.arena import Ballot, Round
 from tunesmith.store.votes import ArenaRecord
-from tunesmith.ui.answers import draw_question
+from tunesmith.ui.answers import as_markdown, draw_question
 from tunesmith.ui.arena_standings import draw_running, variant_names
 from tunesmith.ui.figures import show_count, show_number
 from tunesmith.ui.messages import show_error, toast
@@ -70,21 +71,27 @@ def _draw_top(record: ArenaRecord) -> tuple[str, list[str] | None]:
     return person or "", arena.prompts_of(services(), chosen) if chosen else []
 
 
+def _is_closed() -> bool:
+    """Whether no votes are taken here: another server is in charge. Viewers vote too."""
+    return not services().supervisor.in_charge
+
+
 def _draw_prompt(record: ArenaRecord, person: str, prompts: Sequence[str] | None) -> None:
     at_once = st.session_state.pop(NEXT, False)
     if prompts is None:
         with st.form("arena_ask", border=False, clear_on_submit=False):
             prompt = st.text_area(t("arena.prompt"), key="arena_prompt", height=90, placeholder=t("arena.prompt_placeholder"))
-            asked = st.form_submit_button(t("arena.ask"), type="primary", icon=":material/send:", disabled=services().read_only)
+            asked = st.form_submit_button(t("arena.ask"), type="primary", icon=":material/send:", disabled=_is_closed())
     else:
         ballots = arena.read_ballots(services(), record.id)[0]
         left = arena.open_prompts(prompts, ballots, person)
         st.caption(t("arena.left", left=show_count(len(left)), all=show_count(len(prompts))))
         prompt = arena.draw_prompt(left, (), person) or ""
-        asked = st.button(t("arena.ask_next"), type="primary", icon=":material/send:", disabled=not left or services().read_only)
+        asked = st.button(t("arena.ask_next"), type="primary", icon=":material/send:", disabled=not left or _is_closed())
         asked = asked or (at_once and bool(left))
     _draw_take_back(record, person)
     if asked:
+        st.button(t("compare.stop"), icon=":material/stop_circle:")  # drawn anew, the page ends the answers
         try:
             with work_bar(t("arena.answering")) as report:
                 st.session_state[ROUND] = arena.ask(services(), record.id, prompt, report)
@@ -97,9 +104,9 @@ def _draw_prompt(record: ArenaRecord, person: str, prompts: Sequence[str] | None
 def _draw_texts(of: Round, headings: Sequence[str], figures: Sequence[str]) -> None:
     draw_question(of.prompt)
     if of.system:
-        st.caption(t("arena.system", text=of.system))
+        st.caption(t("arena.system", text=as_text(of.system)))
     for box, answer, words in zip(_boxes(headings), of.answers, figures, strict=True):
-        box.markdown(answer.text.strip() or "…")
+        box.markdown(as_markdown(answer.text.strip()) or f"*{t('compare.silent')}*")
         cut = t("compare.cut") if answer.finish == "length" else ""
         if said := " · ".join(filter(None, (words, cut))):
             box.caption(said)
@@ -155,7 +162,7 @@ def _draw_reveal(record: ArenaRecord, ballot: Ballot, person: str) -> None:
     headings = []
     for place, key in enumerate(ballot.round.shown):
         won = f" :green-badge[:material/thumb_up: {t('arena.chosen')}]" if place == ballot.best else ""
-        headings.append(f"{t('arena.answer', letter=ascii_uppercase[place])} · **{names[key]}**{won}")
+        headings.append(f"{t('arena.answer', letter=ascii_uppercase[place])} · **{as_text(names[key])}**{won}")
     figures = [
         t(
             "compare.figures", tokens=show_count(each.tokens), speed=show_count(each.tokens / each.seconds if each.seconds else 0.0),
@@ -175,7 +182,7 @@ def _draw_reveal(record: ArenaRecord, ballot: Ballot, person: str) -> None:
 def _draw_take_back(record: ArenaRecord, person: str) -> None:
     """Offer to take back the last vote that was cast here in this session."""
     cast: list[Ballot] = [ballot for ballot in st.session_state.get(CAST, ()) if ballot.round.arena == record.id]
-    if cast and st.button(t("arena.take_back"), icon=":material/undo:", help=t("arena.take_back_help"), disabled=services().read_only):
+    if cast and st.button(t("arena.take_back"), icon=":material/undo:", help=t("arena.take_back_help"), disabled=_is_closed()):
         arena.retract(services(), cast[-1], person)
         st.session_state[CAST].remove(cast[-1])
         toast(t("arena.taken_back"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from tunesmith.i18n.markdown import as_text
 from tunesmith.services import arena
 from tunesmith.services.variants import list_variants
 from tunesmith.store.votes import ArenaRecord
@@ -31,7 +32,7 @@ def choose_arena(found: list[ArenaRecord]) -> ArenaRecord:
         if st.button(t("common.rename"), icon=":material/edit:", **lock):
             ask_name(t("arena.name"), record.name, lambda name: arena.rename(services(), record.id, name))
         if st.button(t("common.delete"), icon=":material/delete:", **lock):
-            ask_delete(t("arena.delete_ask", name=record.name), lambda: _trash(record))
+            ask_delete(t("arena.delete_ask", name=as_text(record.name)), lambda: _trash(record))
     return record
 
 
@@ -45,11 +46,11 @@ def draw_undo() -> None:
     if trashed := st.session_state.get("arena_trashed"):
         arena_id, name = trashed
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.info(t("experiments.trashed", name=name), icon=":material/delete:")
+            st.info(t("experiments.trashed", name=as_text(name)), icon=":material/delete:")
             if st.button(t("common.undo"), icon=":material/undo:"):
                 del st.session_state["arena_trashed"]
                 arena.restore(services(), arena_id)
-                toast(t("experiments.restored", name=name))
+                toast(t("experiments.restored", name=as_text(name)))
                 st.rerun()
 
 
@@ -74,6 +75,6 @@ def draw_new(number: int) -> None:
         st.caption(t("arena.choose_two"))
     if st.button(t("arena.create"), type="primary", icon=":material/add:", disabled=not ready or services().read_only):
         record = arena.create(services(), name, variants, at_once, system, sampling)
-        toast(t("arena.created", name=record.name))
+        toast(t("arena.created", name=as_text(record.name)))
         st.query_params.from_dict({"arena": record.id})
         st.rerun()

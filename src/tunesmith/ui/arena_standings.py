@@ -7,10 +7,10 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from tunesmith.errors import UserError
+from tunesmith.i18n.markdown import as_text
 from tunesmith.services import arena, arena_results, datasets
 from tunesmith.services.arena import Ballot
 from tunesmith.services.arena_results import Duel, Standings
-from tunesmith.services.variants import find_variant
 from tunesmith.store.votes import ArenaRecord
 from tunesmith.system.paths import as_file_name
 from tunesmith.ui.downloads import draw_download
@@ -28,13 +28,9 @@ CELL_PIXELS = 56
 
 def variant_names(record: ArenaRecord) -> Names:
     """Return what the variants of an arena are called, by key; those that are gone keep their name."""
-    found, gone = [], {}
-    for key, name in record.variants.items():
-        try:
-            found.append(find_variant(services(), key))
-        except UserError:
-            gone[key] = t("arena.gone", name=name)
-    return variant_titles(found) | gone
+    there = arena.find_available(services(), record)
+    gone = {key: t("arena.gone", name=name) for key, name in record.variants.items() if key not in there}
+    return variant_titles(list(there.values())) | gone
 
 
 def draw_running(record: ArenaRecord) -> None:
@@ -81,7 +77,8 @@ def _draw_duels(standings: Standings, names: Names) -> None:
 def duel_words(duel: Duel, names: Names) -> str:
     """Return in a sentence how often one is preferred to the other, and whether that is enough to tell."""
     rate, code = duel.rate, {"better": "better", "worse": "worse", "not_shown": "open"}[duel.decision.verdict]
-    facts = {"left": names[duel.left], "right": names[duel.right], "votes": show_count(rate.rows), "rate": f"{rate.mean or 0.0:.0%}"}
+    left, right = as_text(names[duel.left]), as_text(names[duel.right])
+    facts = {"left": left, "right": right, "votes": show_count(rate.rows), "rate": f"{rate.mean or 0.0:.0%}"}
     if rate.low is None or rate.high is None:
         return t("arena.duel_one", **facts)
     words = t(f"arena.duel_{code}", low=f"{rate.low:.0%}", high=f"{rate.high:.0%}", **facts)
@@ -113,12 +110,13 @@ def _draw_table(standings: Standings, names: Names) -> None:
 
 def _draw_notes(standings: Standings, names: Names) -> None:
     ratings = standings.ratings
-    notes = [t("arena.note_unbeaten", name=names[key]) for key in ratings.unbeaten]
-    notes += [t("arena.note_winless", name=names[key]) for key in ratings.winless]
-    if silent := [name for key, name in names.items() if key not in {each.name for each in ratings.ratings}]:
+    told = {key: as_text(name) for key, name in names.items()}
+    notes = [t("arena.note_unbeaten", name=told[key]) for key in ratings.unbeaten]
+    notes += [t("arena.note_winless", name=told[key]) for key in ratings.winless]
+    if silent := [name for key, name in told.items() if key not in {each.name for each in ratings.ratings}]:
         notes.append(t("arena.note_no_vote", names=", ".join(silent)))
     if len(ratings.groups) > 1:
-        groups = " | ".join(", ".join(names[key] for key in group) for group in ratings.groups)
+        groups = " | ".join(", ".join(told[key] for key in group) for group in ratings.groups)
         notes.append(t("arena.note_groups", groups=groups))
     if len(standings.persons) == 1 and standings.ballots > 1:
         notes.append(t("arena.note_one_person"))

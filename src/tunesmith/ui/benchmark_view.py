@@ -19,7 +19,7 @@ from tunesmith.ui.forms import draw_fields
 from tunesmith.ui.job_view import draw_jobs
 from tunesmith.ui.messages import describe, show_error
 from tunesmith.ui.session import services, t
-from tunesmith.ui.variant_choice import choose_variants
+from tunesmith.ui.variant_choice import choose_variants, record_titles
 
 SAMPLES_SHOWN = 500
 
@@ -32,7 +32,7 @@ def draw_benchmarks() -> None:
         st.code(benchmarks.install_command(), language="sh")
     else:
         _draw_form()
-    draw_jobs((benchmarks.KIND,), _draw_result, shelf=jobs.EVALUATIONS)
+    draw_jobs((benchmarks.KIND,), _draw_result, shelf=jobs.EVALUATIONS, resume=lambda job_id: benchmarks.resume(services(), job_id))
     if not jobs.list_jobs(services(), benchmarks.KIND, most=1, shelf=jobs.EVALUATIONS):
         st.caption(t("benchmark.none_yet"))
 
@@ -79,7 +79,7 @@ def _first_choice() -> list[str]:
 
 def _draw_result(job: Job) -> None:
     result = benchmarks.read_result(job)
-    names = _names(result)
+    names = record_titles(result.variants.values())
     st.dataframe(_table(result, names), hide_index=True, width="stretch")
     st.caption(t("benchmark.legend"))
     if result.has_differences:
@@ -97,17 +97,6 @@ def _draw_result(job: Job) -> None:
         draw_download(t("benchmark.download"), benchmarks.report_json(job), f"benchmark-{job.id}.json")
     with right:
         draw_download(t("benchmark.download_rows"), lambda _: benchmarks.samples_file(job).read_bytes(), f"benchmark-{job.id}.jsonl")
-
-
-def _names(result: BenchmarkResult) -> dict[str, str]:
-    """Return a name of its own for each variant, by key."""
-    names = {key: _name(record) for key, record in result.variants.items()}
-    return {key: name if list(names.values()).count(name) == 1 else f"{name} ({key})" for key, name in names.items()}
-
-
-def _name(record: dict[str, Any]) -> str:
-    name = t("variants.checkpoint", name=record["name"], step=record["step"]) if record["step"] else record["name"]
-    return name if record["strength"] == 1 else t("variants.strength", name=name, strength=f"{record['strength']:g}")
 
 
 def _table(result: BenchmarkResult, names: dict[str, str]) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
+from tunesmith.i18n.markdown import as_text
 from tunesmith.services import datasets, prompt_sets
 from tunesmith.services.compare import MOST_QUESTIONS
 from tunesmith.store.comparisons import Comparison, PromptSet
@@ -41,14 +42,15 @@ def _draw_editor(chosen: PromptSet | None, can_ask: bool) -> list[str]:
     frame = pd.DataFrame({t("compare.set_prompts"): pd.Series(list(chosen.prompts) if chosen else [""], dtype="str")})
     edited = st.data_editor(frame, num_rows="dynamic", hide_index=True, width="stretch", key=f"prompt-set-{key}", disabled=bool(lock))
     st.caption(t("compare.set_help"))
-    prompts = [str(prompt) for prompt in edited.iloc[:, 0].dropna()]
+    prompts = [prompt for each in edited.iloc[:, 0].dropna() if (prompt := str(each).strip())]
     with st.container(horizontal=True):
-        asked = chosen and st.button(t("compare.set_run", n=show_count(len(chosen.prompts))), type="primary", disabled=not can_ask)
+        words = t("compare.set_run", n=show_count(len(prompts)))
+        asked = prompts and st.button(words, type="primary", disabled=not can_ask, key=f"ask-{key}")
         if st.button(t("compare.set_save"), icon=":material/save:", **lock):
-            _tell(prompt_sets.save(services(), name, prompts))
+            _tell((prompt_sets.save if chosen else prompt_sets.save_new)(services(), name, prompts))
         if chosen and st.button(t("common.delete"), icon=":material/delete:", key="delete-prompt-set", **lock):
             _trash(chosen)
-    return list(chosen.prompts) if chosen and asked else []
+    return prompts if asked else []
 
 
 def _draw_import() -> None:
@@ -75,7 +77,7 @@ def _questions(comparison: Comparison) -> Sequence[str]:
 
 
 def _tell(made: PromptSet) -> None:
-    toast(t("compare.set_saved", name=made.name, n=show_count(len(made.prompts))))
+    toast(t("compare.set_saved", name=as_text(made.name), n=show_count(len(made.prompts))))
     st.session_state[NEXT] = made.id
     st.rerun()
 
@@ -90,10 +92,10 @@ def _draw_undo() -> None:
     trashed: PromptSet | None = st.session_state.get(TRASHED)
     if trashed:
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.info(t("compare.trashed", name=trashed.name), icon=":material/delete:")
+            st.info(t("compare.trashed", name=as_text(trashed.name)), icon=":material/delete:")
             if st.button(t("common.undo"), icon=":material/undo:", key="prompt-set-undo"):
                 del st.session_state[TRASHED]
                 prompt_sets.restore(services(), trashed.id)
-                toast(t("compare.restored", name=trashed.name))
+                toast(t("compare.restored", name=as_text(trashed.name)))
                 st.session_state[NEXT] = trashed.id
                 st.rerun()

@@ -11,19 +11,20 @@ import streamlit as st
 from tunesmith.errors import UserError
 from tunesmith.evaluation.config import EvaluationConfig
 from tunesmith.evaluation.metrics import METRICS
+from tunesmith.evaluation.perplexity import PERPLEXITY
 from tunesmith.inference.sampling import Sampling
 from tunesmith.services import datasets, evaluations, rewards
 from tunesmith.services.datasets import DatasetSummary
 from tunesmith.services.evaluations import Evaluation
-from tunesmith.services.variants import VariantInfo, base_of, find_variant, from_record, list_variants
+from tunesmith.services.variants import VariantInfo, base_of, find_variant, list_variants
 from tunesmith.settings.files import from_mapping
-from tunesmith.ui.figures import show_count
+from tunesmith.ui.figures import show_count, show_loss, show_number
 from tunesmith.ui.forms import draw_field, draw_fields, show_choice
 from tunesmith.ui.messages import show_error
 from tunesmith.ui.sampling_form import draw_sampling
 from tunesmith.ui.session import services, t
 from tunesmith.ui.training_form import dataset_title
-from tunesmith.ui.variant_choice import choose_variants, variant_titles
+from tunesmith.ui.variant_choice import choose_variants, record_titles, variant_titles
 
 FIRST_METRICS = ("exact_match", "rouge_l")
 FIELDS = {field.name: field for field in dataclasses.fields(EvaluationConfig)}
@@ -41,6 +42,9 @@ def draw_form() -> None:
         st.caption(t("evaluation.choose_variant"))
         return
     known = {d.id: d for d in datasets.list_datasets(services()) if d.rows}
+    if not known:
+        st.info(t("evaluation.no_data"), icon=":material/info:")
+        return
     config, rows = _draw_questions(known, variants)
     metrics = _draw_metrics()
     sampling = _draw_sampling()
@@ -110,12 +114,17 @@ def _draw_questions(known: dict[str, DatasetSummary], variants: Sequence[Variant
 
 def names_of(evaluation: Evaluation) -> dict[str, str]:
     """Return what an evaluation's variants are called, by key."""
-    return variant_titles([from_record(record) for record in evaluation.variants.values()])
+    return record_titles(evaluation.variants.values())
 
 
 def metric_title(name: str) -> str:
     """Return what a metric is called; a custom function stands for itself."""
     return show_choice(name, "metric")
+
+
+def show_score(value: float | None, metric: str) -> str:
+    """Return a figure of a metric: a perplexity, which has no bound, with four digits, others with three decimals."""
+    return show_number(value) if metric == PERPLEXITY else show_loss(value)
 
 
 def _draw_metrics() -> dict[str, dict[str, Any]]:

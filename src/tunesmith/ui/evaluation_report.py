@@ -13,18 +13,18 @@ import streamlit as st
 from tunesmith.evaluation.gate import GateRule, GateVerdict
 from tunesmith.evaluation.intervals import PairedComparison
 from tunesmith.evaluation.metrics import METRICS
+from tunesmith.evaluation.perplexity import LIKELIHOOD, PERPLEXITY
 from tunesmith.services import evaluation_results as results
 from tunesmith.services.evaluation_results import Best, Figure
 from tunesmith.services.evaluations import Evaluation
-from tunesmith.services.variants import from_record
 from tunesmith.settings.files import from_mapping
-from tunesmith.ui.evaluation_form import metric_title, names_of
+from tunesmith.ui.evaluation_form import metric_title, names_of, show_score
 from tunesmith.ui.evaluation_rows import draw_rows
-from tunesmith.ui.figures import show_loss, show_number
+from tunesmith.ui.figures import show_number
 from tunesmith.ui.forms import draw_field
 from tunesmith.ui.messages import describe, guarded
 from tunesmith.ui.session import services, t
-from tunesmith.ui.variant_choice import variant_titles
+from tunesmith.ui.variant_choice import record_titles
 
 LONGEST_LABEL = 40  # characters beside the chart
 GATE_FIELDS = {field.name: field for field in dataclasses.fields(GateRule)}
@@ -53,31 +53,45 @@ def _draw_contamination(evaluation: Evaluation, found: list[dict[str, Any]]) -> 
         elif record["exact"] or record["near"]:
             facts = {"exact": record["exact"], "near": record["near"], "prompts": record["prompts"], "data": record["data"], "names": names}
             st.warning(t("evaluation.contaminated", **facts), icon=":material/warning:")
+            _draw_matches(record["matches"], record["exact"] + record["near"])
     known = {key for record in found for key in record["variants"]}
     tuned = [key for key, variant in evaluation.variants.items() if variant["adapter_path"]]
     if unknown := [called[key] for key in tuned if key not in known]:
         st.caption(t("evaluation.training_unknown", names=", ".join(unknown)))
 
 
+def _draw_matches(matches: list[dict[str, Any]], found: int) -> None:
+    """Draw which rows were trained on, and where."""
+    with st.popover(t("evaluation.which_rows"), icon=":material/table_rows:"):
+        table = {
+            t("evaluation.line"): [each["row"] for each in matches],
+            t("evaluation.training_line"): [each["training_line"] for each in matches],
+            t("evaluation.similarity"): [f"{each['similarity']:.0%}" for each in matches],
+        }
+        st.dataframe(pd.DataFrame(table), hide_index=True, width="stretch")
+        if found > len(matches):
+            st.caption(t("evaluation.first_matches", shown=len(matches), found=found))
+
+
 def _draw_table(evaluation: Evaluation) -> None:
-    """Draw a line for each variant: every metric's mean and interval, loss, lengths."""
-    names = names_of(evaluation)
+    """Draw a line for each variant: every metric's figure and interval, lengths."""
+    names, scores = names_of(evaluation), results.read_scores(evaluation)
+    measured, losses = results.measured(evaluation), scores["likelihood"]
     table: dict[str, list[str]] = {t("evaluation.variant"): list(names.values())}
     notes: list[str] = []
-    for metric in evaluation.metrics:
+    for metric in measured:
         found = results.figures(evaluation, metric)
-        table[metric_title(metric)] = [show_interval(figure) for figure in found]
+        table[metric_title(metric)] = [show_interval(figure, metric) for figure in found]
         if any(figure.whole is not None for figure in found):
-            table[t("evaluation.whole", metric=metric_title(metric))] = [show_score(figure.whole) for figure in found]
+            table[t("evaluation.whole", metric=metric_title(metric))] = [show_score(figure.whole, metric) for figure in found]
         notes += _notes(names, metric, found)
-    if losses := results.read_scores(evaluation)["likelihood"]:
-        table[t("evaluation.loss")] = [show_loss(losses.get(key, {}).get("loss")) for key in evaluation.variants]
-        table[t("evaluation.perplexity")] = [show_number(losses.get(key, {}).get("perplexity")) for key in evaluation.variants]
+    for metric in LIKELIHOOD if any(losses.values()) and LIKELIHOOD[0] not in measured else ():  # some variants have none
+        table[metric_title(metric)] = [show_score(losses.get(key, {}).get(metric), metric) for key in evaluation.variants]
     answers = results.answer_figures(evaluation)
     table[t("evaluation.tokens")] = [show_number(answers[key].tokens, 3) for key in evaluation.variants]
     st.dataframe(pd.DataFrame(table), hide_index=True, width="stretch")
-    rows = len(results.read_scores(evaluation)["rows"])
-    st.caption(t("evaluation.table_note", rows=rows))
+    foretold = max((len(record.get("rows", ())) for record in losses.values()), default=0)
+    st.caption(t("evaluation.table_note", rows=len(scores["rows"]) or foretold))
     cut = {key: found.cut for key, found in answers.items() if found.cut and key in evaluation.variants}
     notes += [t("evaluation.cut", name=names[key], n=count) for key, count in cut.items()]
     if notes:
@@ -100,21 +114,16 @@ def _notes(called: dict[str, str], metric: str, found: list[Figure]) -> list[str
     return notes
 
 
-def show_score(value: float | None) -> str:
-    """Return a figure with three decimals."""
-    return show_loss(value)
-
-
-def show_interval(figure: Figure) -> str:
-    """Return a mean with its interval."""
+def show_interval(figure: Figure, metric: str) -> str:
+    """Return a figure with its interval."""
     interval = figure.interval
     if interval.low is None or interval.high is None:
-        return show_score(interval.mean)
-    return f"{show_score(interval.mean)} [{show_score(interval.low)}, {show_score(interval.high)}]"
+        return show_score(interval.mean, metric)
+    return f"{show_score(interval.mean, metric)} [{show_score(interval.low, metric)}, {show_score(interval.high, metric)}]"
 
 
 def _choose_metric(evaluation: Evaluation) -> str:
-    names = list(evaluation.metrics)
+    names = results.measured(evaluation)
     if len(names) < 2:
         return names[0] if names else ""
     key = f"evaluation-metric-{evaluation.id}"
@@ -161,9 +170,13 @@ def _draw_differences(evaluation: Evaluation, metric: str) -> None:
         key=f"compared-{evaluation.id}", help=t("evaluation.difference_help"),
     )  # fmt: skip
     found = results.differences(evaluation, metric, str(baseline))
+    if others := [names[key] for key in names if key not in found and key != baseline]:
+        st.caption(t("error.evaluation_tokens_differ", left=", ".join(others), right=names[str(baseline)]))
+    if not found:
+        return
     table = {
         t("evaluation.variant"): [names[key] for key in found],
-        t("evaluation.difference"): [_show_difference(each) for each in found.values()],
+        t("evaluation.difference"): [_show_difference(each, metric) for each in found.values()],
         t("evaluation.won"): [each.wins for each in found.values()],
         t("evaluation.tied"): [each.ties for each in found.values()],
         t("evaluation.lost"): [each.losses for each in found.values()],
@@ -175,11 +188,12 @@ def _draw_differences(evaluation: Evaluation, metric: str) -> None:
             st.caption(f"{names[key]}: {t(f'evaluation.note_{each.note}')}")
 
 
-def _show_difference(each: PairedComparison) -> str:
+def _show_difference(each: PairedComparison, metric: str) -> str:
     if each.difference is None:
         return t("common.none")
-    middle = f"{each.difference:+.3f}"
-    return middle if each.low is None or each.high is None else f"{middle} [{each.low:+.3f}, {each.high:+.3f}]"
+    shape = "+.4g" if metric == PERPLEXITY else "+.3f"
+    middle = f"{each.difference:{shape}}"
+    return middle if each.low is None or each.high is None else f"{middle} [{each.low:{shape}}, {each.high:{shape}}]"
 
 
 def _draw_gate(evaluation: Evaluation, metric: str) -> None:
@@ -196,7 +210,7 @@ def _draw_gate(evaluation: Evaluation, metric: str) -> None:
         format_func=lambda key: names[key] if key else t("evaluation.best_so_far"), help=t("evaluation.against_help"),
     )  # fmt: skip
     with right:
-        margin = draw_field(GateRule(), GATE_FIELDS["margin"], f"gate-{evaluation.id}", {})
+        margin = draw_field(GateRule(), GATE_FIELDS["margin"], f"gate-{evaluation.id}-{metric}", {})
     with last:
         confidence = draw_field(GateRule(), GATE_FIELDS["confidence"], f"gate-{evaluation.id}", {})
     checked = from_mapping(GateRule, {"margin": margin, "confidence": confidence})
@@ -207,7 +221,7 @@ def _draw_gate(evaluation: Evaluation, metric: str) -> None:
 def draw_verdict(verdict: GateVerdict, best: Best, candidate: str) -> None:
     """Draw the verdict as a sentence, with the figures behind it."""
     compared = verdict.comparison
-    name = variant_titles([from_record(best.record)])[best.record["key"]]
+    name = record_titles([best.record])[best.record["key"]]
     other = t("evaluation.of_earlier", name=name, evaluation=best.evaluation_name) if best.earlier else name
     words = t(f"evaluation.verdict_{verdict.verdict}", candidate=candidate, best=other)
     if verdict.reason:
@@ -215,9 +229,10 @@ def draw_verdict(verdict: GateVerdict, best: Best, candidate: str) -> None:
     draw = {"better": st.success, "worse": st.error}.get(verdict.verdict, st.info)
     icon = {"better": ":material/trending_up:", "worse": ":material/trending_down:"}.get(verdict.verdict, ":material/help:")
     draw(words, icon=icon)
+    difference = _show_difference(compared, verdict.rule.metric)
     st.caption(
         t(
-            "evaluation.verdict_figures", difference=_show_difference(compared), confidence=f"{verdict.rule.confidence:.0%}",
+            "evaluation.verdict_figures", difference=difference, confidence=f"{verdict.rule.confidence:.0%}",
             won=compared.wins, lost=compared.losses, tied=compared.ties,
         )
     )  # fmt: skip

@@ -9,12 +9,11 @@ import pandas as pd
 import streamlit as st
 
 from tunesmith.data.text_diff import Piece, diff_texts
-from tunesmith.services import evaluation_results as results
-from tunesmith.services.evaluation_results import OUTCOMES, AskedRow
+from tunesmith.services import evaluation_rows
+from tunesmith.services.evaluation_rows import OUTCOMES, AskedRow
 from tunesmith.services.evaluations import Evaluation
 from tunesmith.ui.downloads import draw_download
-from tunesmith.ui.evaluation_form import metric_title, names_of
-from tunesmith.ui.figures import show_loss
+from tunesmith.ui.evaluation_form import metric_title, names_of, show_score
 from tunesmith.ui.session import t
 
 SHOWN_TEXT = 300  # characters of a cell
@@ -24,7 +23,7 @@ COLOURS = {"left": "rgba(33, 160, 90, 0.28)", "right": "rgba(220, 80, 60, 0.28)"
 def draw_rows(evaluation: Evaluation, metric: str) -> None:
     """Draw the filters, the rows that pass, the selected one in full, and the downloads."""
     st.markdown(f"##### {t('evaluation.rows')}")
-    rows = results.asked_rows(evaluation)
+    rows = evaluation_rows.asked_rows(evaluation)
     if not rows:
         st.caption(t("evaluation.no_rows"))
         return
@@ -67,7 +66,7 @@ def _filter(evaluation: Evaluation, rows: Sequence[AskedRow], left: str, right: 
         ) or "all"  # fmt: skip
     search = columns[1].text_input(t("evaluation.search"), key=f"search-{evaluation.id}", help=t("evaluation.search_help"))
     failures = columns[2].toggle(t("evaluation.failures"), key=f"failures-{evaluation.id}", help=t("evaluation.failures_help"))
-    return results.choose_rows(rows, left, right, metric, str(outcome), search, failures)
+    return evaluation_rows.choose_rows(rows, left, right, metric, str(outcome), search, failures)
 
 
 def _draw_table(evaluation: Evaluation, rows: Sequence[AskedRow], left: str, right: str, metric: str) -> AskedRow | None:
@@ -75,7 +74,7 @@ def _draw_table(evaluation: Evaluation, rows: Sequence[AskedRow], left: str, rig
     titles = {key: names[key] for key in dict.fromkeys((left, right))}
     table: dict[str, list[object]] = {t("evaluation.line"): [row.line for row in rows]}
     for key, title in titles.items() if metric else ():
-        table[t("evaluation.figure_of", name=title)] = [show_loss(row.figures.get(metric, {}).get(key)) for row in rows]
+        table[t("evaluation.figure_of", name=title)] = [show_score(row.figures.get(metric, {}).get(key), metric) for row in rows]
     texts: dict[str, list[object]] = {
         t("evaluation.prompt"): [row.prompt[:SHOWN_TEXT] for row in rows],
         t("evaluation.reference"): [row.reference[:SHOWN_TEXT] for row in rows],
@@ -128,11 +127,11 @@ def _coloured(pieces: Sequence[Piece], colour: str) -> str:
 
 def _figures_of(evaluation: Evaluation, metric: str, by_variant: dict[str, float | None]) -> str:
     names = names_of(evaluation)
-    shown = [f"{names[key]} {show_loss(value)}" for key, value in by_variant.items()]
+    shown = [f"{names[key]} {show_score(value, metric)}" for key, value in by_variant.items()]
     return f"{metric_title(metric)}: {' · '.join(shown)}"
 
 
 def _draw_downloads(evaluation: Evaluation) -> None:
     with st.container(horizontal=True):
-        draw_download(t("evaluation.jsonl"), lambda _: results.as_jsonl(evaluation), f"{evaluation.id}.jsonl")
-        draw_download(t("evaluation.csv"), lambda _: results.as_csv(evaluation), f"{evaluation.id}.csv")
+        draw_download(t("evaluation.jsonl"), lambda _: evaluation_rows.as_jsonl(evaluation), f"{evaluation.id}.jsonl")
+        draw_download(t("evaluation.csv"), lambda _: evaluation_rows.as_csv(evaluation), f"{evaluation.id}.csv")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from tunesmith.services import evaluations, jobs
+from tunesmith.services import evaluations, jobs, shelved
 from tunesmith.services.evaluations import Evaluation
 from tunesmith.ui.dialogs import ask_delete, ask_name
 from tunesmith.ui.evaluation_form import draw_form, metric_title, names_of
@@ -80,16 +80,16 @@ def _draw_actions(evaluation: Evaluation) -> None:
     ended = evaluation.job.ended
     if evaluation.job.status in RESUMABLE and st.button(t("evaluation.resume"), icon=":material/resume:", disabled=locked):
         with guarded():
-            evaluations.resume(services(), evaluation.id)
+            shelved.resume(services(), evaluation.id)
             _open(evaluation.id)
     if st.button(t("common.rename"), icon=":material/edit:", **lock_of(evaluation.job.owner)):
-        ask_name(t("evaluation.rename_label"), evaluation.name, lambda name: evaluations.rename(services(), evaluation.id, name))
+        ask_name(t("evaluation.rename_label"), evaluation.name, lambda name: shelved.rename(services(), evaluation.id, name))
     if st.button(t("common.delete"), icon=":material/delete:", **lock_of(evaluation.job.owner, not ended)):
         ask_delete(t("evaluation.delete_ask", name=evaluation.name), lambda: _delete(evaluation))
 
 
 def _delete(evaluation: Evaluation) -> None:
-    evaluations.delete(services(), evaluation.id)
+    shelved.delete(services(), evaluation.id)
     st.query_params.pop("evaluation", None)
     toast(t("evaluation.deleted", name=evaluation.name))
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import streamlit as st
 
 from tunesmith.data.run_packages import MOST_RUNS as MOST_PACKED
 from tunesmith.errors import UserError
+from tunesmith.i18n.markdown import as_text
 from tunesmith.services import experiments, run_facts
 from tunesmith.services.experiments import ExperimentRow
 from tunesmith.services.overlays import MOST_RUNS
@@ -19,6 +21,7 @@ from tunesmith.ui.session import services, t
 
 PROBLEM, TRASHED = "experiments_problem", "trashed"
 QUICK = 10  # more than so many show how far it is
+Thing = TypeVar("Thing")
 
 
 def draw_actions(rows: Sequence[ExperimentRow], tags: Sequence[str]) -> None:
@@ -46,7 +49,7 @@ def draw_actions(rows: Sequence[ExperimentRow], tags: Sequence[str]) -> None:
             ask_trash(rows)
 
 
-def for_each(rows: Sequence[ExperimentRow], act: Callable[[ExperimentRow], object]) -> list[UserError]:
+def for_each(rows: Sequence[Thing], act: Callable[[Thing], object]) -> list[UserError]:
     """Do something with every run, tell how far it is, and return what went wrong: one bad run does not keep the others."""
     errors = []
     bar = st.progress(0.0) if len(rows) > QUICK else None
@@ -138,7 +141,7 @@ def ask_trash(rows: Sequence[ExperimentRow]) -> None:
             st.session_state[PROBLEM] = errors[0]
 
     if len(rows) == 1:
-        question = t("experiments.trash_ask", name=rows[0].name)
+        question = t("experiments.trash_ask", name=as_text(rows[0].name))
     elif len(ended) < len(rows):
         question = t("experiments.trash_ask_some", n=len(ended), active=len(rows) - len(ended))
     else:
@@ -158,11 +161,18 @@ def draw_undo() -> None:
         return
     one = trashed[0][1] if len(trashed) == 1 else ""
     with st.container(horizontal=True, vertical_alignment="center"):
-        words = t("experiments.trashed", name=one) if one else t("experiments.trashed_many", n=len(trashed))
+        words = t("experiments.trashed", name=as_text(one)) if one else t("experiments.trashed_many", n=len(trashed))
         st.info(words, icon=":material/delete:")
         if st.button(t("common.undo"), icon=":material/undo:"):
             del st.session_state[TRASHED]
-            for run_id, _ in trashed:
-                experiments.restore(services(), run_id)
-            toast(t("experiments.restored", name=one) if one else t("experiments.restored_many", n=len(trashed)))
-            st.rerun()
+            restore_all([run_id for run_id, _ in trashed], one)
+
+
+def restore_all(run_ids: Sequence[str], name: str = "") -> None:
+    """Bring runs back from the trash, the one's `name` told, and draw again."""
+    errors = for_each(run_ids, lambda run_id: experiments.restore(services(), run_id))
+    if back := len(run_ids) - len(errors):
+        toast(t("experiments.restored", name=as_text(name)) if name else t("experiments.restored_many", n=back))
+    if errors:
+        st.session_state[PROBLEM] = errors[0]
+    st.rerun()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from tunesmith.errors import UserError
+from tunesmith.i18n.markdown import as_text
 from tunesmith.services import experiments, run_family, training
 from tunesmith.services.experiments import ExperimentRow
 from tunesmith.services.run_family import Relative
@@ -15,11 +15,16 @@ from tunesmith.ui.experiment_actions import ask_export, ask_trash, export_help
 from tunesmith.ui.experiment_filters import show_group
 from tunesmith.ui.experiment_table import STAR
 from tunesmith.ui.frame import go_to, open_run
-from tunesmith.ui.messages import show_error, toast
+from tunesmith.ui.messages import guarded, toast
+from tunesmith.ui.run_titles import draw_run_name
 from tunesmith.ui.session import lock_of, services, t
+from tunesmith.ui.tag_choice import draw_tags
 from tunesmith.ui.training_form import start_form_with
 
-ICONS = {"continued": "fast_forward", "begun": "start", "fused": "merge", "export": "output", "evaluation": "fact_check"}
+ICONS = {
+    "continued": "fast_forward", "begun": "start", "fused": "merge", "export": "output", "evaluate": "fact_check", "judge": "balance",
+    "benchmark": "speed",
+}  # fmt: skip
 SHOWN_RELATIVES = 12
 
 
@@ -27,9 +32,9 @@ def draw_card(row: ExperimentRow, rows: Sequence[ExperimentRow], tags: Sequence[
     """Draw a selected run: actions, words of people, family; `tags` are those that are in use."""
     with st.container(border=True):
         star = f"{STAR} " if row.favourite else ""
-        st.markdown(f"##### {star}{row.name}")
+        draw_run_name(row.id, f"{star}{row.name}")
         owner = t("experiments.by_owner", name=row.owner) if row.owner else ""
-        st.caption(" · ".join(part for part in (row.id, row.model, row.data, owner) if part))
+        st.caption(" · ".join(as_text(part) for part in (row.id, row.model, row.data, owner) if part))
         _draw_buttons(row)
         left, right = st.columns(2, gap="large")
         with left:
@@ -65,46 +70,41 @@ def _rename(row: ExperimentRow, name: str) -> None:
 
 
 def _draw_labels(row: ExperimentRow, rows: Sequence[ExperimentRow], tags: Sequence[str]) -> None:
-    locked = services().read_only
-    chosen = st.multiselect(
-        t("experiments.tags"), sorted({*tags, *row.tags}), default=row.tags, accept_new_options=True, key=f"tags-{row.id}",
-        help=t("adapters.tags_help"), placeholder=t("adapters.tags_placeholder"), disabled=locked,
+    draw_tags(t("experiments.tags"), row.id, row.tags, tags, lambda add, remove: experiments.change_tags(services(), [row.id], add, remove))
+    key = f"group-{row.id}"
+    st.session_state[key] = row.group  # as it is kept: another may have changed it
+    st.text_input(
+        t("experiments.group"), max_chars=200, key=key, help=t("experiments.group_help"), disabled=services().read_only,
+        on_change=_set_group, args=(row.id, key),
     )  # fmt: skip
-    if tuple(chosen) != row.tags:
-        try:
-            experiments.set_tags(services(), row.id, chosen)
-        except UserError as error:
-            show_error(error)
-        else:
-            st.rerun()
-    group = st.text_input(
-        t("experiments.group"),
-        value=row.group,
-        max_chars=200,
-        key=f"group-{row.id}",
-        help=t("experiments.group_help"),
-        disabled=locked,
-    )
-    if " ".join(group.split()) != row.group:
-        experiments.set_group(services(), [row.id], group)
-        st.rerun()
     members = sum(1 for each in rows if each.group == row.group) if row.group else 0
     if members > 1:
         st.button(t("experiments.show_group", n=members), on_click=show_group, args=(row.group,), icon=":material/folder_open:")
+
+
+def _set_group(run_id: str, key: str) -> None:
+    with guarded():
+        experiments.set_group(services(), [run_id], st.session_state[key])
 
 
 def _draw_notes(row: ExperimentRow) -> None:
     st.markdown(f"**{t('experiments.notes')}**")
     if row.notes:
         st.markdown(row.notes)
+    key, seen, state = f"notes-{row.id}", f"notes-seen-{row.id}", st.session_state
+    if key not in state or state[key] == state[seen]:  # nothing is typed: what is kept now
+        state[key] = state[seen] = row.notes
     with st.popover(t("experiments.notes_edit"), icon=":material/edit_note:", disabled=services().read_only):
-        notes = st.text_area(
-            t("experiments.notes"), value=row.notes, height=220, key=f"notes-{row.id}", help=t("experiments.notes_help"), width=520
-        )
+        notes = st.text_area(t("experiments.notes"), height=220, key=key, help=t("experiments.notes_help"), width=520)
         if st.button(t("common.save"), key=f"save-notes-{row.id}", type="primary"):
-            experiments.set_notes(services(), row.id, notes)
-            toast(t("experiments.notes_saved"))
-            st.rerun()
+            if state[seen] != row.notes:
+                state[seen] = row.notes
+                st.warning(t("experiments.notes_changed"))
+            else:
+                experiments.set_notes(services(), row.id, notes)
+                state[seen] = notes
+                toast(t("experiments.notes_saved"))
+                st.rerun()
 
 
 def draw_family(row: ExperimentRow, rows: Sequence[ExperimentRow]) -> bool:
@@ -114,10 +114,10 @@ def draw_family(row: ExperimentRow, rows: Sequence[ExperimentRow]) -> bool:
         return False
     st.markdown(f"**{t('experiments.family')}**", help=t("experiments.family_help"))
     for relative in family.before:
-        _draw_relative(relative, t("experiments.family_run"))
-    st.markdown(f"{_indent(len(family.before))}:material/radio_button_checked: **{row.name}**")
+        _draw_relative(relative, t("experiments.family_run"), row.id)
+    st.markdown(f"{_indent(len(family.before))}:material/radio_button_checked: **{as_text(row.name)}**")
     for relative in family.after[:SHOWN_RELATIVES]:
-        _draw_relative(relative, t(f"experiments.family_{relative.kind}"))
+        _draw_relative(relative, t(f"experiments.family_{relative.kind}"), row.id)
     if len(family.after) > SHOWN_RELATIVES:
         st.caption(t("experiments.family_more", n=len(family.after) - SHOWN_RELATIVES))
     return True
@@ -127,21 +127,21 @@ def _indent(depth: int) -> str:
     return " " * 4 * depth
 
 
-def _draw_relative(relative: Relative, words: str) -> None:
+def _draw_relative(relative: Relative, words: str, run_id: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(f"{_indent(relative.depth)}:material/{ICONS[relative.kind]}: {words}", width="content")
         if not relative.present:
-            st.caption(t("experiments.family_gone", name=relative.name))
-        elif st.button(relative.name, key=f"{relative.kind}-{relative.id}", type="tertiary"):
-            _open(relative)
+            st.caption(t("experiments.family_gone", name=as_text(relative.name)))
+        elif st.button(as_text(relative.name), key=f"{relative.kind}-{relative.id}", type="tertiary"):
+            page, address = place_of(relative, run_id)
+            go_to(page, **address)
 
 
-def _open(relative: Relative) -> None:
-    if relative.kind == "fused":
-        go_to("adapters")
-    elif relative.kind == "export":
-        go_to("export", view="made")
-    elif relative.kind == "evaluation":
-        go_to("evaluate")
-    else:
-        open_run(relative.id)
+def place_of(relative: Relative, run_id: str) -> tuple[str, dict[str, str]]:
+    """Return the page that shows a relative of a run, and what its address says."""
+    places: dict[str, tuple[str, dict[str, str]]] = {
+        "fused": ("adapters", {}), "export": ("export", {"view": "made", "run": run_id}),
+        "evaluate": ("evaluate", {"view": "score", "evaluation": relative.id}),
+        "judge": ("evaluate", {"view": "judge", "judgement": relative.id}), "benchmark": ("evaluate", {"view": "benchmark"}),
+    }  # fmt: skip
+    return places.get(relative.kind, ("training", {"run": relative.id}))

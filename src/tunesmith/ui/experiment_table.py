@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,8 +9,10 @@ import pandas as pd
 import streamlit as st
 
 from tunesmith.i18n.catalog import has
+from tunesmith.i18n.titles import tell_apart
 from tunesmith.services.experiment_search import DEFAULT_COLUMNS, FIGURE, SETTING, cell
 from tunesmith.services.experiments import ExperimentRow
+from tunesmith.services.run_colours import run_colour
 from tunesmith.ui.figures import show_duration, show_time
 from tunesmith.ui.frame import open_run
 from tunesmith.ui.run_status import STATUS_LOOK
@@ -21,6 +22,11 @@ from tunesmith.ui.training_form import setting_label
 STAR = "★"
 HEADINGS = {"sparkline": "curve", "best_val_loss": "best_loss", "duration_seconds": "duration", "created_at": "created"}  # others as named
 ROW_HEIGHT, MOST_HEIGHT = 35, 640  # pixels
+COLOUR = "colour"
+DOT_PICTURE = (  # a picture: headings and cells of a table have no colour of their own
+    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' width='32' height='32'%3E"
+    "%3Ccircle cx='16' cy='16' r='9' fill='%23{}'/%3E%3C/svg%3E"
+)
 NUMBERS = {"final_loss": "%.3f", "best_val_loss": "%.3f", "reward": "%.3f", "steps": "%d", "tokens": "%d"}
 WORDS: Mapping[str, Callable[[Any], Any]] = {
     "favourite": lambda value: STAR if value else "", "status": lambda value: [t(f"status.{value}")], "tags": list,
@@ -40,10 +46,8 @@ def column_label(column: str) -> str:
 
 
 def column_labels(columns: Sequence[str]) -> dict[str, str]:
-    """Return a heading of its own for each column, by name: a list to choose from tells its lines apart by their words alone."""
-    labels = {column: column_label(column) for column in columns}
-    times = Counter(labels.values())
-    return {column: f"{label} ({column.partition('.')[2] or column})" if times[label] > 1 else label for column, label in labels.items()}
+    """Return a heading of its own for each column, by name."""
+    return tell_apart({column: column_label(column) for column in columns}, lambda column: f" ({column.partition('.')[2] or column})")
 
 
 def as_frame(rows: Sequence[ExperimentRow], columns: Sequence[str], sizes: Mapping[str, int] | None = None) -> pd.DataFrame:
@@ -90,11 +94,13 @@ def draw_table(
     rows: Sequence[ExperimentRow], columns: Sequence[str], key: str, several: bool = False, sizes: Mapping[str, int] | None = None
 ) -> list[ExperimentRow]:
     """Draw the table and return the selected rows."""
-    configuration = _configuration(columns)
+    configuration = _configuration(columns) | {COLOUR: st.column_config.ImageColumn("", width=36, help=t("experiments.colour_help"))}
     if sizes:
         configuration["runs"] = st.column_config.NumberColumn(t("experiments.runs"), format="%d")
+    frame = as_frame(rows, columns, sizes)
+    frame.insert(0, COLOUR, [DOT_PICTURE.format(run_colour(row.id).removeprefix("#")) for row in rows])
     chosen = st.dataframe(
-        as_frame(rows, columns, sizes), hide_index=True, width="stretch", height=min(MOST_HEIGHT, ROW_HEIGHT * (len(rows) + 1) + 3),
+        frame, hide_index=True, width="stretch", height=min(MOST_HEIGHT, ROW_HEIGHT * (len(rows) + 1) + 3),
         column_config=configuration, on_select="rerun", selection_mode="multi-row" if several else "single-row",
         key=f"{key}-{hash(tuple(row.id for row in rows))}",  # another list, another selection
         placeholder=t("common.none"), row_height=ROW_HEIGHT,

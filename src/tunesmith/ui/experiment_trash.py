@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
+from tunesmith.i18n.markdown import as_text
 from tunesmith.services import experiments, rights
 from tunesmith.ui.dialogs import ask_delete
+from tunesmith.ui.experiment_actions import TRASHED, restore_all
 from tunesmith.ui.figures import show_time
 from tunesmith.ui.messages import guarded, toast
 from tunesmith.ui.session import lock_of, services, t
@@ -30,25 +32,20 @@ def _draw_trashed() -> None:
     own = [row for row in rows if rights.may_change(s, row.owner)]
     with st.container(horizontal=True):
         if st.button(t("experiments.restore_all"), icon=":material/undo:", disabled=locked or not own):
-            for row in own:
-                experiments.restore(services(), row.id)
-            toast(t("experiments.restored_many", n=len(own)))
-            st.rerun()
+            restore_all([row.id for row in own])
         if st.button(t("experiments.trash_clear"), icon=":material/delete_forever:", disabled=locked):
             others = len(rows) - len(own)
             ask_delete(t("experiments.trash_clear_ask", n=experiments.trashed_count(s) - others), _empty)
     for row in rows[:SHOWN]:
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.write(f"{row.name} · {show_time(row.created_at)}")
+            st.write(f"{as_text(row.name)} · {show_time(row.created_at)}")
             if st.button(t("common.restore"), key=f"restore-{row.id}", **lock_of(row.owner)):
-                experiments.restore(services(), row.id)
-                toast(t("experiments.restored", name=row.name))
-                st.rerun()
+                restore_all([row.id], row.name)
     if len(rows) > SHOWN:
         st.caption(t("experiments.trash_more", n=len(rows) - SHOWN))
 
 
 def _empty() -> None:
     experiments.empty_trash(services())
-    st.session_state.pop("trashed", None)
+    st.session_state.pop(TRASHED, None)
     toast(t("experiments.trash_cleared"))

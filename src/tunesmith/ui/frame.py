@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import html
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
 import streamlit as st
 
 from tunesmith import __version__
 from tunesmith.access.gate import LOGOUT
+from tunesmith.errors import UserError
 from tunesmith.i18n.catalog import LANGUAGES
 from tunesmith.system.paths import REPOSITORY
+from tunesmith.ui.messages import show_error
 from tunesmith.ui.preferences import cookies_to_write, preference
 from tunesmith.ui.session import choose_language, door, language, person, services, t
 from tunesmith.ui.theme import apply_theme
@@ -55,6 +59,14 @@ def draw_sidebar() -> None:
         st.caption(f"Tunesmith {__version__}")
         names = [name for pages in PAGES.values() for name, _ in pages]
         apply_theme(preference("theme") or services().settings.theme, names, cookies_to_write())
+
+
+def draw_way_back() -> None:
+    """Say that whoever sits here is no longer signed in, and lead through the door back to this page."""
+    show_error(UserError("session_over"))
+    page, query = urlsplit(st.context.url or "").path or "/", urlencode(st.query_params.to_dict())
+    address = f"{page}?{query}" if query else page  # the door asks for the code on the way
+    st.html(f'<a href="{html.escape(address)}" target="_self" style="color:inherit">{t("login.enter_again")}</a>')
 
 
 def go_to(name: str, **query: str) -> None:

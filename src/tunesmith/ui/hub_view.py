@@ -32,7 +32,7 @@ def draw_hub() -> None:
             _draw_found(found)
         if looked_at := st.session_state.get(LOOKED_AT):
             _draw_looked_at(looked_at[1])
-    draw_jobs((model_hub.KIND,), _draw_result, resume=lambda job_id: model_hub.resume(services(), job_id))
+    draw_jobs((model_hub.KIND,), draw_arrived, resume=lambda job_id: model_hub.resume(services(), job_id))
 
 
 def _draw_search() -> None:
@@ -131,8 +131,8 @@ def _draw_model(model: HubModel) -> None:
         st.rerun()
 
 
-def _draw_result(job: Job) -> None:
-    """Draw the finished download and the next steps."""
+def draw_arrived(job: Job) -> None:
+    """Draw a model that has come, and the next steps."""
     result = job.result
     st.success(t("hub.done", name=result["model"]), icon=":material/check_circle:")
     if "kl" in result:

@@ -13,6 +13,7 @@ from tunesmith.data.row_kinds import roles_of
 from tunesmith.errors import UserError
 from tunesmith.i18n.catalog import has
 from tunesmith.services import dataset_versions as versions
+from tunesmith.services import uploads
 from tunesmith.services.dataset_versions import Inspection
 from tunesmith.ui.dataset_view import draw_conversation, problem_table
 from tunesmith.ui.figures import show_count
@@ -49,7 +50,7 @@ def _held(files: list[Any]) -> Path:
     ids = tuple(file.file_id for file in files)
     if st.session_state.get("import_ids") != ids:
         _forget()
-        st.session_state["import_path"] = versions.hold_upload(services(), [(file.name, file) for file in files])
+        st.session_state["import_path"] = uploads.hold(services(), [(file.name, file) for file in files])
         st.session_state["import_ids"] = ids
     path: Path = st.session_state["import_path"]
     return path
@@ -57,7 +58,7 @@ def _held(files: list[Any]) -> Path:
 
 def _forget() -> None:
     if path := st.session_state.pop("import_path", None):
-        versions.drop_upload(services(), path)
+        uploads.drop(services(), path)
     for name in ("import_ids", "import_found"):
         st.session_state.pop(name, None)
 

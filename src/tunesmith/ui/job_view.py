@@ -51,7 +51,7 @@ def _draw_running(job_id: str, shelf: str) -> None:
             words = " · ".join(_progress_words(job))
             st.markdown(f"**{t(f'job.{job.kind}')}** · {title_of(job)}")
             st.progress(min(1.0, job.share), text=words)
-        if action.button(t("common.cancel"), key=f"cancel-{job.id}", icon=":material/close:"):
+        if action.button(t("common.cancel"), key=f"cancel-{job.id}", icon=":material/close:", disabled=services().read_only):
             jobs.cancel(services(), job.id, shelf)
 
 

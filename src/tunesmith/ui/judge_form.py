@@ -12,7 +12,7 @@ from tunesmith.evaluation.judge_prompts import NEEDED, OPTIONAL, default_prompt
 from tunesmith.evaluation.judging import JudgeRules
 from tunesmith.services import datasets, evaluations, judging
 from tunesmith.services.judging import Judge
-from tunesmith.services.variants import base_of, find_variant, from_record, list_variants
+from tunesmith.services.variants import base_of, find_variant, list_variants
 from tunesmith.settings.files import from_mapping
 from tunesmith.ui.endpoint_form import draw_endpoint
 from tunesmith.ui.figures import show_count
@@ -21,7 +21,7 @@ from tunesmith.ui.messages import show_error, toast
 from tunesmith.ui.run_titles import run_titles
 from tunesmith.ui.session import language, services, t
 from tunesmith.ui.training_form import dataset_title
-from tunesmith.ui.variant_choice import choose_variant, choose_variants, variant_titles
+from tunesmith.ui.variant_choice import choose_variant, choose_variants, record_titles
 
 FIELDS = {field.name: field for field in dataclasses.fields(JudgeRules)}
 
@@ -96,8 +96,7 @@ def _draw_source() -> dict[str, str]:
 
 def _draw_of_evaluation(rules: JudgeRules, evaluation: str) -> list[str]:
     """Draw the choice among those that an evaluation asked."""
-    known = evaluations.find(services(), evaluation).variants
-    names = variant_titles([from_record(variant) for variant in known.values()])
+    names = record_titles(evaluations.find(services(), evaluation).variants.values())
     help_text, show = t("judge.of_evaluation_help"), names.__getitem__
     if rules.mode == "rubric":
         key = f"judge-all-{evaluation}"

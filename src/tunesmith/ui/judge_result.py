@@ -16,6 +16,7 @@ from tunesmith.services import judging
 from tunesmith.services.judging import Judged, JudgedRow
 from tunesmith.ui.figures import show_count, show_number
 from tunesmith.ui.session import t
+from tunesmith.ui.variant_choice import record_titles
 
 LONGEST_SHOWN = 100
 
@@ -27,7 +28,7 @@ def show_share(value: float | None) -> str:
 
 def draw_result(found: Judged) -> None:
     """Draw everything that a judgement has found so far."""
-    judgement, names = judging.read_judgement(found), found.names
+    judgement, names = judging.read_judgement(found), list(record_titles(found.variants.values()).values())
     if judgement.pairwise:
         _draw_verdict(judgement.pairwise, names[0], names[1])
         _draw_figures(judgement.pairwise, names[0])

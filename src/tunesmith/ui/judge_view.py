@@ -6,7 +6,7 @@ import streamlit as st
 
 from tunesmith.data.samples.rows import as_csv, as_jsonl
 from tunesmith.errors import UserError
-from tunesmith.services import jobs, judging
+from tunesmith.services import jobs, judging, shelved
 from tunesmith.services.judging import Judged
 from tunesmith.ui.dialogs import ask_delete, ask_name
 from tunesmith.ui.downloads import draw_download
@@ -101,6 +101,6 @@ def _draw_actions(found: Judged) -> None:
             draw_download("JSONL", as_jsonl(records), f"{found.id}.jsonl", help=help_text)
             draw_download("CSV", as_csv(records), f"{found.id}.csv", help=help_text)
         if st.button(t("common.rename"), key=f"rename-{found.id}", icon=":material/edit:", **lock_of(found.job.owner)):
-            ask_name(t("judge.name"), found.name, lambda name: judging.rename(services(), found.id, name))
+            ask_name(t("judge.name"), found.name, lambda name: shelved.rename(services(), found.id, name))
         if st.button(t("common.delete"), key=f"delete-{found.id}", icon=":material/delete:", **lock_of(found.job.owner)):
-            ask_delete(t("judge.delete_ask", name=found.name), lambda: judging.delete(services(), found.id))
+            ask_delete(t("judge.delete_ask", name=found.name), lambda: shelved.delete(services(), found.id))

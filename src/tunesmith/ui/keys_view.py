@@ -31,14 +31,15 @@ def draw_keys() -> None:
         t("keys.name"), [key.name for key in found], accept_new_options=True, help=t("keys.name_help"), key="keys-name"
     )  # fmt: skip
     check_key_name(name or "")
-    _draw_form(keys.find_key(s, name))
+    _draw_form(next((key for key in found if key.name == name), None) or keys.find_key(s, name))
 
 
 def _draw_table(found: list[KnownKey], with_places: bool) -> None:
     table = {
         t("keys.name"): [key.name for key in found],
         t("keys.state"): [t("keys.set") if key.is_set else t("keys.unset") for key in found],
-        t("keys.used_by"): [", ".join([t("keys.hub")] * (key.name == HUB) + [*key.hosts]) or t("common.none") for key in found],
+        t("keys.hosts"): [", ".join([t("keys.hub")] * (key.name == HUB) + [*key.hosts]) or t("common.none") for key in found],
+        t("keys.asked_by"): [", ".join(key.asked_by) or t("common.none") for key in found],
     }
     if with_places:
         table[t("keys.place")] = [" → ".join(t(f"keys.place_{place}") for place in key.places) or t("common.none") for key in found]
@@ -47,23 +48,36 @@ def _draw_table(found: list[KnownKey], with_places: bool) -> None:
 
 
 def _draw_form(key: KnownKey) -> None:
-    field = f"keys-value-{st.session_state.setdefault(TURN, 0)}"
+    turn = st.session_state.setdefault(TURN, 0)
+    field, hosts = f"keys-value-{turn}", f"keys-hosts-{key.name}-{turn}"
     with st.form("keys"):
         st.text_input(t("keys.value"), type="password", help=t("keys.value_help"), placeholder=t("keys.value_form"), key=field)
         if ENVIRONMENT in key.places:
             st.caption(t("keys.environment_first", name=key.name))
-        st.form_submit_button(t("keys.replace" if key.is_set else "common.save"), type="primary", on_click=_save, args=(key.name, field))
+        suggested = key.hosts or (() if key.name == HUB else key.asked_by)
+        st.text_area(
+            t("keys.hosts"), "\n".join(suggested), help=t("keys.hosts_hub_help" if key.name == HUB else "keys.hosts_help"),
+            placeholder="api.example.com", key=hosts,
+        )  # fmt: skip
+        st.form_submit_button(t("common.save"), type="primary", on_click=_save, args=(key, field, hosts))
     if st.button(t("keys.remove"), disabled=not key.removable, help=t("keys.remove_help"), icon=":material/delete:"):
         ask_delete(t("keys.remove_ask", name=key.name), lambda: _remove(key.name))
 
 
-def _save(name: str, field: str) -> None:
-    """Keep what was typed. The field's state is deleted and another field drawn, so that neither server nor browser holds it on."""
-    value = st.session_state.pop(field)
+def _save(key: KnownKey, field: str, hosts_field: str) -> None:
+    """Keep what was typed; of a key that is set, the hosts alone when no new value was.
+
+    The field's state is deleted and another field drawn, so that neither server nor browser holds it on.
+    """
+    value, hosts = st.session_state.pop(field), st.session_state[hosts_field].splitlines()
     st.session_state[TURN] += 1
     with guarded():
-        keys.set_key(services(), name, value)
-        toast(t("keys.saved", name=name))
+        if value or not key.is_set:
+            keys.set_key(services(), key.name, value, hosts)
+            toast(t("keys.saved", name=key.name))
+        else:
+            keys.set_hosts(services(), key.name, hosts)
+            toast(t("keys.saved_hosts", name=key.name))
 
 
 def _remove(name: str) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 from string import Template
 from urllib.parse import parse_qs, quote
 
-from starlette.requests import Request
+from starlette.datastructures import Headers
+from starlette.requests import Request, cookie_parser
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import Scope
@@ -19,9 +20,11 @@ from tunesmith.access.provider import Provider
 from tunesmith.access.sessions import SESSION_SECONDS
 from tunesmith.access.sign_in import START
 from tunesmith.errors import UserError
-from tunesmith.i18n.catalog import error_words, t
+from tunesmith.i18n.catalog import LANGUAGES, accepted_language, error_record, error_words, t
+from tunesmith.ui.preferences import PREFIX
 
 MOST_BODY_BYTES = 8_000
+PINGS = {"/_stcore/health", "/_stcore/host-config"}  # by which an open page looks for its server; it shows what it is answered
 PAGE = Template((Path(__file__).parent / "assets" / "door.html").read_text(encoding="utf-8"))
 SIGN_IN = Template('<a class="button" href="$address">$words</a>')
 FORM = Template("""<p>$intro_words</p><form method="post" action="$action" autocomplete="on">
@@ -30,9 +33,21 @@ FORM = Template("""<p>$intro_words</p><form method="post" action="$action" autoc
 <small>$code_help_words</small></label><button>$enter_words</button></form>""")
 
 
-def language_of(accept: str) -> str:
-    """Return the language of a browser that says what it accepts."""
-    return "ja" if accept.strip().lower().startswith("ja") else "en"
+# A link on another site comes without the strict cookie, and another tab may have entered meanwhile: who is in need not enter again.
+GO_IN = """<script>
+const look = () => fetch(location.href, { redirect: "manual" })
+  .then((answer) => { if (answer.type === "opaqueredirect") location.replace(location.href) }).catch(() => {});
+look();
+addEventListener("focus", look);
+</script>"""
+
+
+def language_of(headers: Headers) -> str:
+    """Return the language that was chosen in a browser, else the first that it says it accepts."""
+    chosen = cookie_parser(headers.get("cookie", "")).get(f"{PREFIX}language")
+    if chosen in LANGUAGES:
+        return chosen
+    return accepted_language(headers.get("accept-language", ""))
 
 
 def draw_page(lang: str, body: str, status: int = 200) -> HTMLResponse:
@@ -52,11 +67,13 @@ def let_in(door: Door, answer: Response, person: Person, secure: bool) -> None:
 
 
 def refuse(scope: Scope, status: int, error: UserError) -> Response:
-    """Return a refusal: a page for browsers, a record for programs."""
-    headers = {key.decode().lower(): value.decode("latin-1") for key, value in scope["headers"]}
+    """Return a refusal: a page for browsers, a sentence for pages that are open, a record for programs."""
+    headers = Headers(scope=scope)
+    lang = language_of(headers)
+    if error.code == "code_needed" and scope["path"] in PINGS:
+        return JSONResponse(error_words("session_over", {}, lang), status)  # of plain text Streamlit shows nothing
     if "text/html" not in headers.get("accept", ""):
-        return JSONResponse(error.as_record(), status)
-    lang = language_of(headers.get("accept-language", ""))
+        return JSONResponse(error_record(error, lang), status)
     return draw_page(lang, draw_problem(error, lang), status)
 
 
@@ -65,7 +82,7 @@ class LoginPage:
 
     def __init__(self, door: Door) -> None:
         self._door = door
-        self.attempts = Attempts()
+        self._attempts = Attempts()
 
     @property
     def routes(self) -> list[Route]:
@@ -75,14 +92,14 @@ class LoginPage:
 
     async def _show(self, request: Request) -> Response:
         if not self._door.open_to_network or self._door.person(request.headers.get("cookie", "")):
-            return RedirectResponse("/", 303)
+            return RedirectResponse(_wanted(request), 303)
         return self._draw(request, "", None)
 
     async def _enter(self, request: Request) -> Response:
         if not self._door.open_to_network:
             return RedirectResponse("/", 303)
         address = address_of(request)
-        if wait := self.attempts.seconds_to_wait(address):
+        if wait := self._attempts.seconds_to_wait(address):
             told = self._draw(request, "", UserError("code_attempts", seconds=int(wait) + 1), 429)
             told.headers["retry-after"] = str(int(wait) + 1)
             return told
@@ -91,12 +108,11 @@ class LoginPage:
             person = self._check(fields, self._door.provider())
         except UserError as error:
             if error.code == "code_wrong":
-                self.attempts.note_failure(address)
+                self._attempts.note_failure(address)
             self._door.note(None, "door.refused", {"by": "code", "reason": error.code, "name": fields.get("name", ""), "address": address})
             return self._draw(request, fields.get("name", ""), error, 401 if error.code == "code_wrong" else 400)
-        self.attempts.forget(address)
         self._door.note(person, "door.enter", {"by": "code", "address": address})
-        answer = RedirectResponse(inner_address(request.query_params.get("next", "/")), 303)
+        answer = RedirectResponse(_wanted(request), 303)
         let_in(self._door, answer, person, request.url.scheme == "https")
         return answer
 
@@ -113,23 +129,26 @@ class LoginPage:
         return Person(name, role)
 
     async def _leave(self, request: Request) -> Response:
-        if person := self._door.person(request.headers.get("cookie", "")):
+        if person := self._door.leave(request.headers.get("cookie", "")):
             self._door.note(person, "door.leave", {})
         answer = RedirectResponse(LOGIN, 303)
         answer.delete_cookie(self._door.cookie, httponly=True, samesite="strict")
         return answer
 
     def _draw(self, request: Request, name: str, error: UserError | None, status: int = 200) -> HTMLResponse:
-        lang = language_of(request.headers.get("accept-language", ""))
-        wanted = inner_address(request.query_params.get("next", "/"))
-        provider = self._door.provider()
+        lang, wanted, provider = language_of(request.headers), _wanted(request), self._door.provider()
         parts = [draw_problem(error, lang)] if error else []
         if provider:
             words = html.escape(t("login.sign_in", lang, provider=provider.name))
             parts.append(SIGN_IN.substitute(address=html.escape(address_with(START, wanted)), words=words))
         if provider is None or provider.codes:
             parts.append(_draw_form(name, wanted, lang, "intro_too" if provider else "intro"))
-        return draw_page(lang, "".join(parts), status)
+        return draw_page(lang, "".join([*parts, GO_IN]), status)
+
+
+def _wanted(request: Request) -> str:
+    """Return where somebody wants to be after entering."""
+    return inner_address(request.query_params.get("next", "/"))
 
 
 def address_of(request: Request) -> str:

@@ -51,7 +51,9 @@ def _draw_actions(made: Made) -> None:
                 f"{made.name}.zip", key=f"download-{made.name}",
             )  # fmt: skip
         for name, (formats, icon, ask) in ONWARD.items():
-            if made.format in formats and st.button(t(f"export.to_{name}"), key=f"{name}-{made.name}", icon=f":material/{icon}:"):
+            if made.format in formats and st.button(
+                t(f"export.to_{name}"), key=f"{name}-{made.name}", icon=f":material/{icon}:", disabled=services().read_only
+            ):
                 ask(made)
         for run_id in made.runs[:3]:
             name = experiments.name_of(services(), run_id)

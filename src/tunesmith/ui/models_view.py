@@ -16,6 +16,7 @@ from tunesmith.ui.hub_view import draw_hub
 from tunesmith.ui.messages import describe, guarded, toast
 from tunesmith.ui.session import services, t
 from tunesmith.ui.training_form import start_form_on
+from tunesmith.ui.upload_view import draw_upload
 
 TRASHED = "model_trashed"
 
@@ -34,6 +35,8 @@ def draw_models() -> None:
     st.subheader(t("models.more"))
     with guarded():
         draw_hub()
+    with guarded():
+        draw_upload()
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(t("models.folders"))
         if services().person.may(ADMIN) and st.button(t("models.to_folders"), icon=":material/folder_open:"):

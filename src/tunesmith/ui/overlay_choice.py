@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import html
 from collections import Counter
 from collections.abc import Sequence
 
 import streamlit as st
 
+from tunesmith.i18n.markdown import as_text
+from tunesmith.i18n.titles import tell_apart
 from tunesmith.services.experiments import ExperimentRow
 from tunesmith.services.overlays import DEFAULT_RUNS, MOST_RUNS
 from tunesmith.services.run_colours import run_colours
-from tunesmith.ui.run_titles import run_titles
+from tunesmith.ui.figures import show_time
+from tunesmith.ui.run_titles import MOST_OFFERED, dotted, newest_of, run_titles
 from tunesmith.ui.session import t
 
-DOT = "⬤"
 BUTTON_CHARACTERS = 40
-OFFERED = 300
 CHOSEN, ADDRESS, GROUP = "overlay_runs", "overlay_address", "overlay_group"
 
 
@@ -27,14 +27,12 @@ def choose_runs(offered: Sequence[ExperimentRow]) -> list[ExperimentRow]:
     if CHOSEN not in st.session_state or (asked is not None and asked != st.session_state.get(ADDRESS)):
         _begin_with(asked.split(",") if asked else [run.id for run in offered[:DEFAULT_RUNS]], known)
     st.session_state[CHOSEN] = [run_id for run_id in st.session_state[CHOSEN] if run_id in known]
-    listed = [run.id for run in offered[:OFFERED]]
-    listed += [run_id for run_id in st.session_state[CHOSEN] if run_id not in listed]
-    titles = run_titles([known[run_id] for run_id in listed])
+    titles = run_titles(newest_of(offered, st.session_state[CHOSEN]))
     groups = Counter(run.group for run in offered if run.group)
     left, right = st.columns([3, 1]) if groups else (st.container(), None)
     chosen = left.multiselect(
-        t("overlay.runs"), listed, key=CHOSEN, max_selections=MOST_RUNS, format_func=lambda run_id: titles[run_id],
-        help=t("overlay.runs_help", most=MOST_RUNS, offered=OFFERED), placeholder=t("overlay.placeholder"),
+        t("overlay.runs"), list(titles), key=CHOSEN, max_selections=MOST_RUNS, format_func=lambda run_id: titles[run_id],
+        help=t("overlay.runs_help", most=MOST_RUNS, offered=MOST_OFFERED), placeholder=t("overlay.placeholder"),
     )  # fmt: skip
     if right:
         right.selectbox(
@@ -65,17 +63,16 @@ def _take_group(offered: Sequence[ExperimentRow]) -> None:
 
 def short_names(runs: Sequence[ExperimentRow]) -> dict[str, str]:
     """Return what the chosen runs are called beside each other, by id: their names, with time and id where two are alike."""
-    names, titles = Counter(run.name for run in runs), run_titles(runs)
-    return {run.id: run.name if names[run.name] == 1 else titles[run.id] for run in runs}
+    times = {run.id: f" · {show_time(run.created_at)}" for run in runs}
+    return tell_apart({run.id: run.name for run in runs}, times.__getitem__, lambda run_id: f" ({run_id[-6:]})")
 
 
 def short_title(run: ExperimentRow) -> str:
     """Return a run's name as a button has room for it."""
-    return run.name if len(run.name) <= BUTTON_CHARACTERS else f"{run.name[:BUTTON_CHARACTERS]}…"
+    return as_text(run.name if len(run.name) <= BUTTON_CHARACTERS else f"{run.name[:BUTTON_CHARACTERS]}…")
 
 
 def draw_names(runs: Sequence[ExperimentRow]) -> None:
     """Draw the runs' names behind their dots, for tables whose headings cannot have a colour."""
     colours, names = run_colours(run.id for run in runs), short_names(runs)
-    dots = [f'<span style="color:{colours[run.id]}">{DOT}</span> {html.escape(names[run.id])}' for run in runs]
-    st.html(" &emsp; ".join(dots))
+    st.html(" &emsp; ".join(dotted(names[run.id], colours[run.id]) for run in runs))

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from tunesmith.i18n.markdown import as_text
 from tunesmith.reports.metric_words import chart_words, metric_words
 from tunesmith.services import overlays
 from tunesmith.services.curves import GIGABYTES
@@ -19,7 +20,8 @@ from tunesmith.ui.frame import open_run
 from tunesmith.ui.live import live_overlay
 from tunesmith.ui.messages import guarded
 from tunesmith.ui.open_tabs import renewal_seconds
-from tunesmith.ui.overlay_choice import DOT, short_names, short_title
+from tunesmith.ui.overlay_choice import short_names, short_title
+from tunesmith.ui.run_titles import DOT
 from tunesmith.ui.session import language, services, t
 
 DEFAULT_CHARTS = {"train_loss", "reward"}
@@ -39,7 +41,7 @@ def draw_curves(runs: Sequence[ExperimentRow]) -> None:
     shown, axis = _draw_choice(charts)
     if missing := overlays.without_axis(services(), ids, axis):
         names = short_names(runs)
-        st.caption(t("overlay.without_axis", names=", ".join(names[run_id] for run_id in missing)))
+        st.caption(t("overlay.without_axis", names=as_text(", ".join(names[run_id] for run_id in missing))))
     active = any(run.active for run in runs)
     if shown:
         live_overlay(short_names(runs), {chart.name: chart_title(chart) for chart in shown}, axis, active)

@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from tunesmith.i18n.catalog import has
+from tunesmith.i18n.markdown import as_text
 from tunesmith.services import run_settings, runs
 from tunesmith.services.experiments import ExperimentRow
 from tunesmith.services.run_settings import SettingLine
@@ -16,8 +17,7 @@ from tunesmith.ui.overlay_curves import DIFFERENT_LOOK
 from tunesmith.ui.session import services, t
 from tunesmith.ui.training_form import setting_label
 
-FIXED = ("section", "setting", "key")
-MOST_ROWS = 100
+MOST_ROWS, LONGEST_HEADING = 100, 24  # lines, characters
 ANSWER_PIXELS, ROW_PIXELS = 240, 80
 
 
@@ -33,12 +33,16 @@ def draw_settings(chosen: Sequence[ExperimentRow]) -> None:
         st.info(t("overlay.no_settings") if words else t("overlay.alike"), icon=":material/check_circle:")
         return
     draw_names(chosen)
-    st.caption(t("overlay.marked", name=names[0], n=len(shown), total=len(lines)))
-    headings = {name: t(f"overlay.{name}") for name in FIXED} | {run.id: name for run, name in zip(chosen, names, strict=True)}
+    st.caption(t("overlay.marked", name=as_text(names[0]), n=len(shown), total=len(lines)))
+    headings = {"section": t("overlay.section"), "key": t("overlay.key"), **{run.id: name for run, name in zip(chosen, names, strict=True)}}
+    columns = {
+        column: st.column_config.Column(words, width="medium" if len(words) > LONGEST_HEADING else None)
+        for column, words in headings.items()
+    }  # fmt: skip
     st.dataframe(
         marked_table(shown, [run.id for run in chosen]), hide_index=True, width="stretch",
         height="content" if len(shown) <= MOST_ROWS else "auto",
-        column_config={column: st.column_config.Column(words) for column, words in headings.items()},
+        column_config={"setting": st.column_config.Column(t("overlay.setting"), pinned=True), **columns},
     )  # fmt: skip
     with st.expander(t("overlay.yaml"), icon=":material/code:"):
         st.code(run_settings.lines_as_yaml(shown, names), language="yaml")
@@ -58,10 +62,11 @@ def matches(line: SettingLine, words: str) -> bool:
 
 
 def marked_table(lines: Sequence[SettingLine], run_ids: Sequence[str]) -> pd.io.formats.style.Styler:
-    """Return the table, its columns `FIXED` and the runs' ids; what differs from the first run is marked."""
-    told = [[t(f"overlay.section_{line.section}"), line_label(line), line.name] for line in lines]
-    cells = [[*words, *map(run_settings.show_value, line.values)] for words, line in zip(told, lines, strict=True)]
-    frame = pd.DataFrame(cells, columns=[*FIXED, *run_ids])
+    """Return the table: `setting`, the runs' ids, `section` and `key`; what differs from the first run is marked."""
+    cells = [
+        [line_label(line), *map(run_settings.show_value, line.values), t(f"overlay.section_{line.section}"), line.name] for line in lines
+    ]
+    frame = pd.DataFrame(cells, columns=["setting", *run_ids, "section", "key"])
     looks = pd.DataFrame("", index=frame.index, columns=frame.columns)
     for row, line in enumerate(lines):
         for place, run_id in enumerate(run_ids):

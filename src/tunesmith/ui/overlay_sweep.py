@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -10,6 +9,8 @@ import pandas as pd
 import streamlit as st
 
 from tunesmith.errors import UserError
+from tunesmith.i18n.markdown import as_text
+from tunesmith.i18n.titles import tell_apart
 from tunesmith.services import runs, sweep_results
 from tunesmith.services.experiments import ExperimentRow
 from tunesmith.services.run_colours import run_colours
@@ -25,6 +26,7 @@ from tunesmith.ui.sweep_charts import parallel_figure, scatter_figure
 from tunesmith.ui.training_form import setting_label, start_form_with
 
 MOST_LINES = 6
+SIDE_BY_SIDE = 3  # the names of more axes have no room in half a page
 METRIC = "the metric"  # no setting is called so
 
 
@@ -40,7 +42,7 @@ def draw_sweep_results(chosen: Sequence[ExperimentRow]) -> None:
     result = sweep_results.sweep_result(services(), ids, metric)
     names = short_names(chosen)
     if without := [names[run_id] for run_id, value in zip(result.run_ids, result.values, strict=True) if value is None]:
-        st.caption(t("overlay.without_metric", names=", ".join(without)))
+        st.caption(t("overlay.without_metric", names=as_text(", ".join(without))))
     if not result.varied:
         st.info(t("overlay.nothing_varies"), icon=":material/check_circle:")
     elif len(chosen) > len(without):
@@ -50,22 +52,21 @@ def draw_sweep_results(chosen: Sequence[ExperimentRow]) -> None:
 
 def setting_labels(result: SweepResult) -> dict[str, str]:
     """Return what the varied settings are called, by name; of two with one label, both with their names."""
-    labels = {each.name: setting_label(each.name.rpartition(".")[2]) for each in result.varied}
-    times = Counter(labels.values())
-    return {name: f"{label} ({name})" if times[label] > 1 else label for name, label in labels.items()}
+    return tell_apart({each.name: setting_label(each.name.rpartition(".")[2]) for each in result.varied}, lambda name: f" ({name})")
 
 
 def _draw_figures(result: SweepResult, names: dict[str, str], metric: str) -> None:
     labels = setting_labels(result)
     best = {each.name: show_value(each.values[0]) for each in result.varied}
-    told = ", ".join(f"{labels[name]} {value}" for name, value in list(best.items())[:MOST_LINES])
+    told = as_text(", ".join(f"{labels[name]} {value}" for name, value in list(best.items())[:MOST_LINES]))
     if result.best:
         st.success(
-            t("overlay.best_is", name=names[result.best], metric=metric, value=show_number(result.values[0]), settings=told),
+            t("overlay.best_is", name=as_text(names[result.best]), metric=metric, value=show_number(result.values[0]), settings=told),
             icon=":material/flag:",
         )
     by_name = {each.name: each for each in result.varied}
-    left, right = st.columns(2)
+    wide = len(by_name) > SIDE_BY_SIDE
+    left, right = (st.container(), st.container()) if wide else st.columns(2)
     with left:
         _forget_gone("overlay_parallel", by_name)
         shown = st.multiselect(
@@ -98,9 +99,7 @@ def _draw_runs(result: SweepResult, chosen: Sequence[ExperimentRow], metric: str
     frame[METRIC] = pd.Series(result.values, dtype="float64")
     labels = {**setting_labels(result), METRIC: f"{metric} · {t('overlay.best')}"}
     selected = draw_marked(ordered, pd.DataFrame(frame), labels, {METRIC: 0 if result.best else None}, "overlay-sweep")
-    selected = selected or (ordered[0] if result.best else None)
-    if selected is None:
-        return
+    selected = selected or ordered[0]
     with st.container(horizontal=True, vertical_alignment="center"):
         name = short_title(selected)
         if st.button(t("overlay.open", name=name), icon=":material/open_in_new:"):

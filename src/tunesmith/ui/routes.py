@@ -1,4 +1,4 @@
-"""The app's own addresses beside the pages: curves and figures, the packaged plotly.js, health. Only reads.
+"""The app's own addresses beside the pages: curves and figures, the packaged plotly.js, the icon, health. Only reads.
 
 What many tabs ask for each second is worked out once for all of them, and each answer says when to ask again.
 """
@@ -14,18 +14,21 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from tunesmith.access.gate import HEALTH, ICONS
 from tunesmith.errors import UserError
 from tunesmith.i18n.catalog import LANGUAGES
 from tunesmith.reports.run_figures import worded_figures
 from tunesmith.services import context, overlays, queue, run_packages, runs
 from tunesmith.services.audience import Audience, pace_seconds
 from tunesmith.services.shared_answers import SharedAnswers
+from tunesmith.ui.login_page import refuse
 
 FRESH_SECONDS = 0.25  # of an age that nobody sees
 KEPT_SECONDS = 60.0  # what a revision names does not change
 PAGE_SECONDS = 0.06  # of one core, to draw a run's page anew
 BINARY = "application/octet-stream"
 AS_IT_IS = {"cache-control": "no-store", "content-encoding": "identity"}  # packed for each viewer anew, it would cost more than the rest
+ICON = Path(__file__).parent / "assets" / "icon.png"
 ANSWERS, AUDIENCE = SharedAnswers(), Audience()
 
 
@@ -109,7 +112,7 @@ def package_file(request: Request) -> Response:
     try:
         path = run_packages.packed_file(context.open_services(), request.path_params["job_id"])
     except UserError as error:
-        return JSONResponse(error.as_record(), status_code=404)
+        return refuse(request.scope, 404, error)
     return FileResponse(path, media_type="application/zip", filename=f"runs-{request.path_params['job_id']}.zip")
 
 
@@ -120,10 +123,16 @@ def plotly_script(request: Request) -> Response:
     return FileResponse(script, media_type="text/javascript", headers={"cache-control": "public, max-age=86400"})
 
 
+def icon(request: Request) -> Response:
+    """Answer the picture in a browser's tab."""
+    del request
+    return FileResponse(ICON, media_type="image/png", headers={"cache-control": "public, max-age=86400"})
+
+
 def health(request: Request) -> Response:
     """Tell that the server stands and who is in charge of the store."""
     del request
-    return JSONResponse({"ok": True, "in_charge": not context.open_services().read_only})
+    return JSONResponse({"ok": True, "in_charge": context.open_services().supervisor.in_charge})
 
 
 ROUTES = [
@@ -133,5 +142,6 @@ ROUTES = [
     Route("/live/overlay", overlay_series),
     Route("/downloads/{job_id}", package_file),
     Route("/assets/plotly.min.js", plotly_script),
-    Route("/health", health),
+    *(Route(path, icon) for path in ICONS),
+    Route(HEALTH, health),
 ]

@@ -69,13 +69,14 @@ def _draw_samples(samples: list[dict[str, Any]]) -> None:
     shown = steps if len(steps) <= CARDS else [steps[0], *steps[-2:]]
     prompts = {s["prompt"]: s["expected"] for s in samples}
     answers = {(s["prompt"], s["step"]): s["text"] for s in samples}
-    for place, (prompt, expected) in zip(st.columns(len(prompts)), prompts.items(), strict=True):
+    first = list(prompts.items())[:CARDS]
+    for place, (prompt, expected) in zip(st.columns(len(first)), first, strict=True):
         with place, st.container(border=True, height="stretch"):
             st.text(prompt, help=t("run.sample_help", answer=expected) if expected else None)
             for step in shown:
                 st.caption(t("run.sample_step", step=show_count(step)))
                 st.text(answers.get((prompt, step), t("common.none")))
-    if len(steps) > CARDS:
+    if len(steps) > CARDS or len(prompts) > CARDS:
         _draw_grid(prompts, steps, answers)
 
 

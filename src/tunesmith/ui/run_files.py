@@ -55,7 +55,10 @@ def draw_package(run_ids: list[str], key: str) -> None:
                 words, lambda s: run_packages.pack_small(s, run_ids, checkpoints), name,
                 icon="package_2", key=f"{key}-package", width="stretch",
             )  # fmt: skip
-        elif st.button(t("package.start", size=show_bytes(size)), icon=":material/package_2:", key=f"{key}-start", width="stretch"):
+        elif st.button(
+            t("package.start", size=show_bytes(size)), icon=":material/package_2:", key=f"{key}-start", width="stretch",
+            disabled=services().read_only,
+        ):  # fmt: skip
             run_packages.start_pack(services(), run_ids, checkpoints)
             st.rerun()
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from tunesmith.errors import UserError
+from tunesmith.i18n.markdown import as_text
 from tunesmith.jobs.job import Job
-from tunesmith.services import adapters, models, run_imports
+from tunesmith.services import models, run_imports, uploads
 from tunesmith.services.run_packages import ImportedRun
 from tunesmith.ui.frame import open_run
 from tunesmith.ui.job_view import draw_jobs
@@ -63,12 +63,12 @@ def _bring(file: Any, name: str, model: str, adapter: Any) -> None:
     try:
         if adapter and not model:
             raise UserError("import_adapter_needs_model", adapter=adapter.name)
-        path = run_imports.keep_upload(services(), file.getbuffer(), file.name)
+        path = uploads.hold(services(), [(file.name, file)])
         found, _ = run_imports.import_file(
             services(), path, name or Path(file.name).stem, model, progress=lambda share: bar.progress(share, text=t("run_import.working"))
         )
         if adapter:
-            kept = adapters.keep_upload(services(), adapter.getbuffer(), adapter.name)
+            kept = uploads.hold(services(), [(adapter.name, adapter)])
             run_imports.start_adapter(services(), found[0], kept, model, uploaded=True)
     except UserError as error:
         bar.empty()
@@ -76,7 +76,7 @@ def _bring(file: Any, name: str, model: str, adapter: Any) -> None:
         return
     finally:
         if path:
-            shutil.rmtree(path.parent, ignore_errors=True)
+            uploads.drop(services(), path)
     st.session_state[IMPORTED] = found
     st.session_state["run_import"] = st.session_state.get("run_import", 0) + 1  # an empty form again
     st.rerun()
@@ -91,7 +91,7 @@ def _draw_brought() -> None:
                 st.warning(describe(note), icon=":material/info:")
             with st.container(horizontal=True):
                 for run in found[:5]:
-                    if st.button(t("run_import.open", name=run.name), key=f"imported-{run.id}", icon=":material/open_in_new:"):
+                    if st.button(t("run_import.open", name=as_text(run.name)), key=f"imported-{run.id}", icon=":material/open_in_new:"):
                         del st.session_state[IMPORTED]
                         open_run(run.id)
                 if st.button(t("job.forget"), key="imported-forget", icon=":material/close:"):

@@ -8,17 +8,16 @@ import pandas as pd
 import streamlit as st
 
 from tunesmith.reports.event_words import event_words
-from tunesmith.reports.run_report import environment_rows, step_of, time_of
+from tunesmith.reports.run_report import environment_rows, imported_words, step_of, time_of
 from tunesmith.services import experiments, run_facts, runs
+from tunesmith.services.run_facts import LARGEST_DOWNLOAD_BYTES
 from tunesmith.ui.downloads import draw_download
 from tunesmith.ui.experiment_card import draw_family
-from tunesmith.ui.figures import show_time
 from tunesmith.ui.messages import guarded
 from tunesmith.ui.run_files import draw_files
 from tunesmith.ui.session import language, services, t
 
 SHOWN_EVENTS, SHOWN_LINES = 300, 400
-LARGEST_LOG_BYTES = 50_000_000  # a page holds what it hands out in memory
 
 
 def draw_record(run_id: str) -> str:
@@ -52,7 +51,7 @@ def _draw_log(run_id: str) -> None:
     lines = runs.log_tail(services(), run_id, SHOWN_LINES)
     search, download = st.columns([4, 1], vertical_alignment="bottom")
     wanted = search.text_input(t("run.log_search"), key=f"log-{run_id}", help=t("run.log_search_help", n=SHOWN_LINES))
-    if path.is_file() and path.stat().st_size <= LARGEST_LOG_BYTES:
+    if path.is_file() and path.stat().st_size <= LARGEST_DOWNLOAD_BYTES:
         with download:
             draw_download(t("common.download"), lambda _: path.read_bytes(), f"{run_id}.log", key=f"log-file-{run_id}")
     found = [line for line in lines if wanted.casefold() in line.casefold()]
@@ -86,20 +85,11 @@ def _draw_environment(run_id: str) -> None:
 def _draw_lineage(run_id: str) -> None:
     imported = services().store.get(run_id).imported
     if imported:
-        st.write(imported_words(imported))
+        st.write(imported_words(imported, language()))
     rows = experiments.table(services())
     found = [draw_family(row, rows) for row in rows if row.id == run_id]
     if not any(found) and not imported:
         st.caption(t("run.nothing_made"))
-
-
-def imported_words(imported: dict[str, object]) -> str:
-    """Return where an imported run comes from."""
-    at = imported.get("at")
-    facts = {"file": imported.get("file"), "time": show_time(at) if isinstance(at, int | float) else ""}
-    if imported.get("source") != "package":
-        return t("run.imported", source=imported.get("source"), **facts)
-    return t("run.imported_package", owner=imported.get("owner") or t("common.none"), **facts)
 
 
 PARTS: dict[str, Callable[[str], None]] = {

@@ -7,12 +7,14 @@ import dataclasses
 import streamlit as st
 
 from tunesmith.errors import UserError
+from tunesmith.i18n.markdown import as_text
 from tunesmith.reports.run_figures import worded_figures
-from tunesmith.services import experiments, exports, runs, training
+from tunesmith.services import experiments, exports, run_facts, runs, training
 from tunesmith.services.context import Services
+from tunesmith.services.run_facts import LARGEST_DOWNLOAD_BYTES
 from tunesmith.services.runs import RunSnapshot
 from tunesmith.ui.downloads import draw_download, zip_files
-from tunesmith.ui.figures import show_count
+from tunesmith.ui.figures import show_bytes, show_count
 from tunesmith.ui.frame import go_to
 from tunesmith.ui.live import live_curves
 from tunesmith.ui.live_figures import live_body, live_head, watch
@@ -22,6 +24,7 @@ from tunesmith.ui.rollouts_view import draw_rollouts
 from tunesmith.ui.run_details import draw_details
 from tunesmith.ui.run_files import draw_packed
 from tunesmith.ui.run_report import draw_rerun, draw_take_along
+from tunesmith.ui.run_titles import draw_run_name
 from tunesmith.ui.session import language, services, t
 from tunesmith.ui.training_form import start_form_with
 
@@ -35,6 +38,7 @@ def draw_run(run_id: str) -> None:
     figures = worded_figures(services(), state, language())
     line, action = st.columns([4, 2], vertical_alignment="center")
     with line:
+        draw_run_name(run_id, state.name)
         live_head(run_id, figures)
     with action, st.container(horizontal=True, horizontal_alignment="right"):
         _draw_actions(state)
@@ -72,7 +76,7 @@ def _draw_notes(state: RunSnapshot) -> None:
     if state.restarts:
         st.caption(t("run.restarted", step=show_count(state.restarts[-1]), n=len(state.restarts)))
     if state.continued_from:
-        st.caption(t("run.continued_from", name=experiments.name_of(services(), state.continued_from)))
+        st.caption(t("run.continued_from", name=as_text(experiments.name_of(services(), state.continued_from))))
 
 
 def _ask_stop(run_id: str) -> None:
@@ -102,7 +106,7 @@ def _draw_next_steps(state: RunSnapshot) -> None:
                     go_to("compare", run=state.id)
                 if st.button(t("evaluation.evaluate"), icon=":material/fact_check:", help=t("evaluation.evaluate_help")):
                     go_to("evaluate", view="score", variant=f"adapter:{state.id}")
-                draw_download(t("run.export"), lambda s: zip_adapter(s, state.id), f"{state.id}-adapter.zip")
+                _draw_adapter_file(state.id)
                 if st.button(t("adapters.export"), icon=":material/output:", help=t("run.export_help")):
                     go_to("export", source=f"adapter:{state.id}")
                 made = len(exports.list_made(services(), state.id))
@@ -124,6 +128,17 @@ def _draw_next_steps(state: RunSnapshot) -> None:
             draw_rerun(state.id)
             draw_take_along([state.id])
         draw_packed(state.id)
+
+
+def _draw_adapter_file(run_id: str) -> None:
+    size = run_facts.adapter_bytes(services(), run_id)
+    if size <= LARGEST_DOWNLOAD_BYTES:
+        draw_download(t("run.export"), lambda s: zip_adapter(s, run_id), f"{run_id}-adapter.zip")
+    else:
+        folder = str(services().store.folder(run_id).adapter)
+        st.button(
+            t("run.export"), icon=":material/download:", disabled=True, help=t("run.export_large", size=show_bytes(size), folder=folder)
+        )
 
 
 def _draw_continue(state: RunSnapshot) -> None:

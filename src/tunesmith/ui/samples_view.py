@@ -9,6 +9,7 @@ import streamlit as st
 from tunesmith.data import samples
 from tunesmith.errors import UserError
 from tunesmith.services import dataset_versions as versions
+from tunesmith.services import uploads
 from tunesmith.ui.dataset_view import draw_conversation
 from tunesmith.ui.downloads import draw_download
 from tunesmith.ui.import_view import finish_import
@@ -40,10 +41,12 @@ def draw_samples() -> None:
         taken = st.button(t("samples.take"), icon=":material/add:", disabled=services().read_only)
     if taken:
         try:
-            path = versions.hold_upload(services(), [(f"{name}.jsonl", io.BytesIO(samples.as_jsonl(rows)))])
-            with work_bar(t("import.importing")) as report:
-                made = versions.import_file(services(), path, name, progress=report)
-            versions.drop_upload(services(), path)
+            path = uploads.hold(services(), [(f"{name}.jsonl", io.BytesIO(samples.as_jsonl(rows)))])
+            try:
+                with work_bar(t("import.importing")) as report:
+                    made = versions.import_file(services(), path, name, progress=report)
+            finally:
+                uploads.drop(services(), path)
         except UserError as error:
             show_error(error)
         else:

@@ -39,7 +39,7 @@ def _draw_form(source: Source) -> None:
     )  # fmt: skip
     port = right.number_input(t("serve.port"), min_value=0, max_value=65535, value=0, step=1, help=t("serve.port_help"))
     try:
-        if st.button(t("serve.start"), type="primary", icon=":material/play_arrow:"):
+        if st.button(t("serve.start"), type="primary", icon=":material/play_arrow:", disabled=services().read_only):
             started = serving.start(services(), source, name, on_lan=reach == "lan", port=int(port))
             st.session_state["serving_key"] = started.key
             st.rerun()
@@ -69,7 +69,7 @@ def _draw_server(server_id: str, status: str) -> None:
         _draw_address(server)
     with st.container(horizontal=True):
         if status in {"ready", "starting"}:
-            if st.button(t("serve.stop"), key=f"stop-{server_id}", icon=":material/stop_circle:"):
+            if st.button(t("serve.stop"), key=f"stop-{server_id}", icon=":material/stop_circle:", disabled=services().read_only):
                 serving.stop(services(), server_id)
                 st.rerun()
         elif st.button(t("job.forget"), key=f"forget-{server_id}", icon=":material/close:", **lock_of(server.owner)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,8 @@ from tunesmith.services import context, rights
 from tunesmith.services.context import Services
 from tunesmith.ui.preferences import keep_preference, preference
 
+logger = logging.getLogger("tunesmith.door")
+
 
 @st.cache_resource(show_spinner=False)
 def _services() -> Services:
@@ -30,7 +33,10 @@ def door() -> Door:
 
 
 def _note_visit(who: Person | None, action: str, facts: Mapping[str, str]) -> None:
-    rights.note_visit(context.open_services(), who, action, facts)
+    try:
+        rights.note_visit(context.open_services(), who, action, facts)
+    except (UserError, OSError) as error:  # on a full disk people must come in, to clean up
+        logger.warning("not noted: %s: %s", action, error)
 
 
 def person() -> Person | None:
@@ -40,10 +46,10 @@ def person() -> Person | None:
 
 
 def services() -> Services:
-    """Return the process's services, for who sits before this page. Raises UserError `code_needed`."""
+    """Return the process's services, for who sits before this page. Raises UserError `session_over`."""
     who = person()
     if who is None:
-        raise UserError("code_needed")
+        raise UserError("session_over")
     return _services().of(who)
 
 
@@ -63,7 +69,7 @@ def language() -> str:
     for candidate in (st.session_state.get("language"), st.query_params.get("lang"), preference("language"), _services().settings.language):
         if candidate in allowed:
             return str(candidate)
-    return "ja" if (st.context.locale or "").lower().startswith("ja") else "en"
+    return catalog.accepted_language(st.context.locale or "")
 
 
 def choose_language(chosen: str) -> None:

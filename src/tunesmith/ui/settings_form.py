@@ -36,17 +36,26 @@ def draw_settings_form() -> None:
         st.caption(t("settings.admins_only"))
     locked = not allowed or services().read_only
     prefix = f"settings{st.session_state.get('settings_generation', 0)}"
+    drawn = _drawn_with(prefix)
     values: dict[str, Any] = {}
     spots: dict[str, Any] = {}
     with st.form(prefix, border=False):
         for group in GROUPS:
             with st.container(border=True):
-                values |= _draw_group(group, prefix, spots)
+                values |= _draw_group(drawn, group, prefix, spots)
                 if st.form_submit_button(t("settings.reset"), key=f"reset-{group}", type="tertiary", icon=RESET, disabled=locked):
                     question = t("settings.reset_ask", group=t(f"settings.group_{group}"))
                     ask_first(t("settings.reset"), question, partial(_reset, group))
         if st.form_submit_button(t("common.save"), type="primary", disabled=locked):
-            _save({name: value for name, value in values.items() if value != getattr(services().settings, name)}, spots)
+            _save({name: value for name, value in values.items() if value != getattr(drawn, name)}, spots)
+
+
+def _drawn_with(prefix: str) -> AppSettings:
+    """Return the settings that the form shows: to save it is not to take back what another admin or tab has changed since."""
+    if not any(str(key).startswith(f"{prefix}.") for key in st.session_state):
+        st.session_state["settings_drawn"] = services().settings
+    drawn: AppSettings = st.session_state["settings_drawn"]
+    return drawn
 
 
 def _draw_own() -> None:
@@ -75,18 +84,18 @@ def _choose_own(place: Any, name: str, known: Sequence[str]) -> tuple[str, str]:
     return str(chosen), before
 
 
-def _draw_group(group: str, prefix: str, spots: dict[str, Any]) -> dict[str, Any]:
+def _draw_group(drawn: AppSettings, group: str, prefix: str, spots: dict[str, Any]) -> dict[str, Any]:
     """Draw a group's fields, each with a place for what is wrong with it; return their values."""
     st.markdown(f"**{t(f'settings.group_{group}')}**")
     values: dict[str, Any] = {}
     places = st.columns(2)
     for number, field in enumerate(system.fields_of(group)):
         with places[number % 2]:
-            now = getattr(services().settings, field.name)
+            now = getattr(drawn, field.name)
             if field.metadata["kind"] == "hours":
                 values[field.name] = _draw_hours(field, now, f"{prefix}.{field.name}")
             else:
-                values[field.name] = draw_field(services().settings, field, prefix, {})
+                values[field.name] = draw_field(drawn, field, prefix, {})
             if said := _note(field):
                 st.caption(said)
             spots[field.name] = st.container()

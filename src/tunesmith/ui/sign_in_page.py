@@ -25,9 +25,8 @@ GO_ON = Template('<meta http-equiv="refresh" content="0;url=$address"><a class="
 class SignInPage:
     """Sends people to the provider and takes them in when they come back."""
 
-    def __init__(self, door: Door, attempts: Attempts) -> None:
-        """`attempts` are the door's: who fails here too often waits there too."""
-        self._door, self._attempts = door, attempts
+    def __init__(self, door: Door) -> None:
+        self._door, self._attempts = door, Attempts()
         self._known: tuple[Provider, str, SignIn] | None = None
 
     @property
@@ -79,7 +78,7 @@ class SignInPage:
             return self._refuse(request, error)
         self._attempts.forget(address)
         self._door.note(person, "door.enter", {"by": provider.name, "address": address})
-        lang, target = language_of(request.headers.get("accept-language", "")), html.escape(inner_address(wanted))
+        lang, target = language_of(request.headers), html.escape(inner_address(wanted))
         # a page, not a redirection: a strict cookie is not sent along on a way that began at another site
         answer = draw_page(lang, GO_ON.substitute(address=target, words=html.escape(t("login.go_on", lang))))
         let_in(self._door, answer, person, _is_encrypted(provider))
@@ -87,7 +86,7 @@ class SignInPage:
         return answer
 
     def _refuse(self, request: Request, error: UserError) -> Response:
-        lang = language_of(request.headers.get("accept-language", ""))
+        lang = language_of(request.headers)
         again = f'<a class="button" href="{LOGIN}">{html.escape(t("login.again", lang))}</a>'
         answer = draw_page(lang, draw_problem(error, lang) + again, STATUS.get(error.code, 403))
         answer.delete_cookie(self._cookie, path=START)

@@ -146,7 +146,8 @@ def _draw_rest(report: StorageReport) -> None:
         st.caption(t("settings.admins_only"))
     with st.container(horizontal=True):
         for kind, icon, act in (
-            ("trash", "delete_forever", storage.empty_trash), ("cache", "mop", storage.clear_cache),
+            ("trash", "delete_forever", storage.empty_trash), ("uploads", "delete_sweep", storage.clear_uploads),
+            ("cache", "mop", storage.clear_cache),
         ):  # fmt: skip
             size = report.kinds[kind]
             label = t(f"storage.empty_{kind}", size=show_bytes(size.bytes))

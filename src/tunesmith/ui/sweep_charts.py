@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from tunesmith.services.run_settings import show_value
 from tunesmith.services.sweep_results import SweepResult, Varied
 
 WORSE_TO_BETTER = ["#f05a00", "#a58bb0", "#1e5ae1"]  # all can be read on light and on dark
+LONGEST_LABEL = 18  # characters that have room over an axis
 MARGINS = {"l": 100, "r": 70, "t": 60, "b": 30}
 
 
@@ -19,7 +21,7 @@ def parallel_figure(result: SweepResult, varied: Sequence[Varied], labels: Mappi
     """Return a line for each run that has the metric: through its values of the settings, to the metric, which colours it."""
     places = [place for place, value in enumerate(result.values) if value is not None]
     values = [result.values[place] for place in places]
-    dimensions = [_dimension(labels[each.name], each, places) for each in varied]
+    dimensions = [_dimension(_shorten(labels[each.name]), each, places) for each in varied]
     figure = go.Figure(
         go.Parcoords(
             line={"color": values, "colorscale": WORSE_TO_BETTER, "reversescale": result.lower_is_better},
@@ -30,6 +32,10 @@ def parallel_figure(result: SweepResult, varied: Sequence[Varied], labels: Mappi
     )
     figure.update_layout(height=360, margin=MARGINS)
     return figure
+
+
+def _shorten(label: str) -> str:
+    return label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 1]}…"
 
 
 def _dimension(label: str, varied: Varied, places: list[int]) -> dict[str, Any]:
@@ -53,7 +59,8 @@ def scatter_figure(
             marker = {"color": colours[run_id], "size": 18 if best else 11, "symbol": "star" if best else "circle"}
             shown = x if varied.numeric else show_value(x)
             hover = f"{label}: {show_value(x)}<br>{metric}: %{{y:.4g}}<extra>%{{fullData.name}}</extra>"
-            figure.add_trace(go.Scatter(x=[shown], y=[value], mode="markers", name=names[run_id], marker=marker, hovertemplate=hover))
+            name = html.escape(names[run_id])  # Plotly would read tags in it
+            figure.add_trace(go.Scatter(x=[shown], y=[value], mode="markers", name=name, marker=marker, hovertemplate=hover))
     figure.update_layout(height=360, margin=MARGINS, showlegend=False, xaxis_title=label, yaxis_title=metric)
     figure.update_xaxes(type="log" if varied.wants_log else "linear" if varied.numeric else "category")
     if varied.wants_log:

@@ -21,7 +21,7 @@ def draw_sweep(config: TrainConfig, ready: bool) -> None:
         st.caption(t("training.sweep_text"))
         chosen = st.multiselect(
             t("training.sweep_fields"), sweeps.sweepable_settings(config), key="sweep_fields", max_selections=3,
-            format_func=_label,
+            format_func=_label, help=t("training.sweep_fields_help"), placeholder=t("common.choose"),
         )  # fmt: skip
         texts = {name: _draw_values(name) for name in chosen}
         if not texts or not all(text.strip() for text in texts.values()):
@@ -44,4 +44,4 @@ def _label(name: str) -> str:
 
 def _draw_values(name: str) -> str:
     label = t("training.sweep_values", field=_label(name))
-    return st.text_input(label, value=DEFAULT_VALUES.get(name, ""), key=f"sweep.{name}")
+    return st.text_input(label, value=DEFAULT_VALUES.get(name, ""), key=f"sweep.{name}", help=t("training.sweep_values_help"))

@@ -102,7 +102,7 @@ def _draw_running(generation_id: str) -> None:
         if found.status != "running":
             st.rerun()
         _draw_progress(found)
-        if st.button(t("common.cancel"), key=f"cancel-{generation_id}", icon=":material/stop:"):
+        if st.button(t("common.cancel"), key=f"cancel-{generation_id}", icon=":material/stop:", disabled=services().read_only):
             synthesis.cancel(services(), generation_id)
 
 
@@ -129,9 +129,14 @@ def _draw_ended(found: Generation, finish: Finish) -> None:
         with st.expander(t("synthesis.rows")):
             for row in synthesis.first_rows(found, SHOWN_ROWS):
                 draw_conversation(row)
+    locked = services().read_only
     with st.container(horizontal=True):
-        kept = found.accepted and st.button(t("synthesis.keep"), key=f"keep-{found.id}", type="primary", icon=":material/add:")
-        if found.status != "completed" and st.button(t("synthesis.resume"), key=f"go-on-{found.id}", icon=":material/resume:"):
+        kept = found.accepted and st.button(
+            t("synthesis.keep"), key=f"keep-{found.id}", type="primary", icon=":material/add:", disabled=locked
+        )
+        if found.status != "completed" and st.button(
+            t("synthesis.resume"), key=f"go-on-{found.id}", icon=":material/resume:", disabled=locked
+        ):
             synthesis.resume(services(), found.id)
             st.rerun()
         if st.button(t("common.delete"), key=f"forget-{found.id}", icon=":material/delete:", **lock_of(found.owner)):

@@ -32,7 +32,7 @@ def draw_workbench(config: TrainConfig) -> None:
     )  # fmt: skip
     text = st.text_area(t("workbench.given"), height=90, help=t("workbench.given_help"), key="workbench-given", placeholder="…\n---\n…")
     given = [part.strip() for part in text.split("\n---\n") if part.strip()]
-    if st.button(t("workbench.try"), icon=":material/science:", key="workbench-try"):
+    if st.button(t("workbench.try"), icon=":material/science:", key="workbench-try", disabled=services().read_only):
         st.session_state.pop("workbench-trial", None)
         try:
             with st.spinner(t("workbench.trying")):

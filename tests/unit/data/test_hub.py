@@ -186,9 +186,9 @@ def test_a_star_stays_in_its_folder() -> None:
 
 def test_a_pattern_cannot_take_long() -> None:
     name = "/".join("a" * 100) + "/x.jsonl"
-    began = time.perf_counter()
+    began = time.process_time()
     assert refusal([name], {"configs": [{"data_files": "**/a/" * 100 + "b"}]})[0] == "hub_no_data_files"
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 def test_a_damaged_card_is_no_crash() -> None:

@@ -431,9 +431,9 @@ def test_the_budget_just_reached_is_no_error(read: Any) -> None:
 def test_the_callers_time_is_not_reading_time(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes((b'{"text": "' + b"a" * 1000 + b'"}\n') * 1000)  # four chunks: the time is looked at between them
-    for number, _ in enumerate(iterate_rows(path, Budget(seconds=0.5))):
+    for number, _ in enumerate(iterate_rows(path, Budget(seconds=1.0))):
         if number == 0:
-            time.sleep(0.6)
+            time.sleep(1.1)
 
 
 def test_progress_goes_up_to_the_whole(tmp_path: Path) -> None:

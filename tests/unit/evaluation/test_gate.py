@@ -7,6 +7,7 @@ import pytest
 
 from tunesmith.evaluation.gate import GateRule, ask_gate, fewest_differing
 from tunesmith.evaluation.intervals import IntervalRules
+from tunesmith.evaluation.perplexity import LIKELIHOOD, likelihood_estimator
 
 ROWS = 200
 
@@ -60,3 +61,16 @@ def test_chance_gets_past_as_seldom_as_the_rule_says() -> None:
         left, right = (np.random.default_rng(seed).random((2, 60)) < 0.5).astype(float)
         wrong += ask_gate(left, right, GateRule(), rules).verdict != "not_shown"
     assert wrong / 600 < 0.077
+
+
+@pytest.mark.parametrize("metric", LIKELIHOOD)
+def test_a_smaller_loss_is_better(metric: str) -> None:
+    """Losses of 1.8 against 2.0, noise apart: a gain of 0.2 nats, or of exp(2.0) − exp(1.8) = 1.34 of perplexity."""
+    chance = np.random.default_rng(0)
+    worse = 2.0 + chance.normal(0, 0.3, 100)
+    better = worse - 0.2 + chance.normal(0, 0.05, 100)
+    tokens = likelihood_estimator(metric, chance.integers(5, 50, 100))
+    margin = 0.15 if metric == "loss" else 1.1
+    assert ask_gate(better, worse, GateRule(metric, margin), estimator=tokens).verdict == "better"
+    assert ask_gate(worse, better, GateRule(metric, margin), estimator=tokens).verdict == "worse"
+    assert ask_gate(better, worse, GateRule(metric, 2 * margin), estimator=tokens).reason == "within_margin"

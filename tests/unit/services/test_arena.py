@@ -13,7 +13,7 @@ import pytest
 from tests.arena_votes import cast, make_round, open_arena
 from tunesmith.errors import UserError
 from tunesmith.inference.sampling import Sampling
-from tunesmith.services import arena, arena_results, datasets
+from tunesmith.services import adapters, arena, arena_results, datasets
 from tunesmith.services.context import Services, build_services
 from tunesmith.services.variants import find_variant
 from tunesmith.store.votes import VOTES
@@ -63,13 +63,24 @@ def test_what_is_no_arena_is_refused(services: Services) -> None:
     assert arena.read_ballots(services, record.id) == ([], 0)
 
 
+def test_who_was_deleted_answers_no_more(services: Services) -> None:
+    record = open_arena(services, "one", "two", "three", at_once=3)
+    first, *others = record.variants
+    adapters.trash(services, adapters.find_adapter(services, first.partition(":")[2]))
+    there = list(arena.find_available(services, record))
+    assert there == others
+    assert {arena.draw_shown(record, there) for _ in range(40)} == {tuple(others), tuple(reversed(others))}
+    adapters.trash(services, adapters.find_adapter(services, others[0].partition(":")[2]))
+    assert code_of(lambda: arena.ask(services, record.id, "Hi")) == "arena_variants_gone"
+
+
 def test_every_order_is_as_likely(services: Services) -> None:
     record = open_arena(services, "one", "two", "three", at_once=2)
-    orders = Counter(arena.draw_shown(record) for _ in range(1200))
+    orders = Counter(arena.draw_shown(record, list(record.variants)) for _ in range(1200))
     assert len(orders) == 6
     assert 120 < min(orders.values()) <= max(orders.values()) < 280  # 200 each, spread 13
     whole = open_arena(services, "four", "five", "six", at_once=3)
-    assert len({arena.draw_shown(whole) for _ in range(200)}) == 6
+    assert len({arena.draw_shown(whole, list(whole.variants)) for _ in range(200)}) == 6
 
 
 def test_votes_of_many_at_once_are_neither_lost_nor_torn(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +148,7 @@ def test_voters_with_known_strengths_are_found_out(services: Services, at_once: 
     odds = dict(zip(record.variants, (1.0, 6.0, 0.5, 3.0), strict=True))
     chance = random.Random(at_once)
     for number in range(rounds):
-        of = make_round(record, arena.draw_shown(record, chance))
+        of = make_round(record, arena.draw_shown(record, list(record.variants), chance))
         winner = arena.TIE if number % 12 == 0 else chance.choices(of.shown, [odds[key] for key in of.shown])[0]
         cast(services, of, winner, f"voter {number % 5}")
     ballots, _ = arena.read_ballots(services, record.id)
@@ -201,7 +212,7 @@ def test_pairs_to_learn_from(services: Services) -> None:
     assert (made, summary.rows, summary.kinds, summary.errors) == ("liked", {"train": 2}, {"preference": 2}, 0)
     assert "dpo" in summary.methods
     assert datasets.row_value(services, made, "train", 1) == found.rows[1]
-    assert not list((services.data_dir / "incoming").iterdir())
+    assert not list((services.data_dir / "uploads").iterdir())
 
 
 def test_without_a_winner_there_is_nothing_to_learn(services: Services) -> None:

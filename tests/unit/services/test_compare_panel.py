@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from tunesmith.inference.sampling import Sampling
 from tunesmith.services import compare, context, prompt_sets
 from tunesmith.services.context import Services
 from tunesmith.services.variants import VariantInfo, find_variant
-from tunesmith.store.comparisons import Answer, Round, Token
+from tunesmith.store.comparisons import Answer, ComparisonStore, Round, Token
 
 
 @pytest.fixture
@@ -90,6 +91,45 @@ def test_questions_are_checked_before_anybody_is_asked(services: Services) -> No
     gone = type(make_comparison())("i", 0.0, ({"key": "adapter:gone", "model_path": "/"},))
     with pytest.raises(UserError, match="adapter_missing"):
         compare.follow_up(services, gone, "a", "", Sampling())
+
+
+def test_a_name_that_only_one_has_finds_it(services: Services, data_dir: Path) -> None:
+    first = add_adapter(data_dir, "Sums 2")
+    assert find_variant(services, "Sums 2@0.5").key == f"adapter:{first.id}@0.5"
+    add_adapter(data_dir, "Sums 2", seed=1)
+    with pytest.raises(UserError, match="variant_name_shared"):
+        find_variant(services, "Sums 2")
+
+
+def test_a_comparison_that_cannot_be_read_is_named_and_hides_no_other(services: Services, data_dir: Path) -> None:
+    store, ids = ComparisonStore(data_dir), [f"2026010{day}-000000-abcdef" for day in (1, 2, 3, 4)]
+    known = [{**each, "name": "x", "model": "x", "created_at": 1.0} for each in make_comparison().variants]
+    for number, each in enumerate(ids):
+        store.save(dataclasses.replace(make_comparison(each, rounds=number), variants=tuple(known)))
+    path = store.root / f"{ids[2]}.json"
+    path.write_bytes(path.read_bytes().replace(b'"name"', b'"nome"'))
+    found, broken = compare.history(services)
+    assert ([(each.id, each.questions) for each in found], broken) == ([(ids[3], 3), (ids[1], 1), (ids[0], 0)], [ids[2]])
+    assert [each.id for each in compare.history(services, most=1)[0]] == [ids[3]]
+    store.save(dataclasses.replace(store.get(ids[3]), rounds=store.get(ids[3]).rounds[:1]))
+    assert [each.questions for each in compare.history(services, most=1)[0]] == [1]
+
+
+def test_an_answer_for_each_variant_or_none_is_shown(data_dir: Path) -> None:
+    store = ComparisonStore(data_dir)
+    store.save(dataclasses.replace(make_comparison(), variants=make_comparison().variants[:1]))
+    with pytest.raises(UserError, match="store_file_unreadable"):
+        store.get(make_comparison().id)
+
+
+def test_a_new_set_takes_no_other_ones_place(services: Services) -> None:
+    prompt_sets.save_new(services, "mine", ["a"])
+    with pytest.raises(UserError, match="prompt_set_exists"):
+        prompt_sets.save_new(services, "  mine ", ["b"])
+    assert prompt_sets.find_set(services, "mine").prompts == ("a",)
+    brought = prompt_sets.import_held_out(services, "company_facts", 2).prompts
+    prompt_sets.save(services, "company_facts", ["my own", brought[0]])
+    assert prompt_sets.import_held_out(services, "company_facts", 2).prompts == ("my own", *brought)
 
 
 def test_prompt_sets_are_kept_added_to_and_brought(services: Services) -> None:

@@ -17,7 +17,7 @@ import pytest
 from tunesmith.errors import UserError
 from tunesmith.jobs import reading
 from tunesmith.services import dataset_versions as versions
-from tunesmith.services import datasets, training
+from tunesmith.services import datasets, training, uploads
 from tunesmith.services.context import Services, build_services
 from tunesmith.training.config import TrainConfig
 
@@ -32,11 +32,11 @@ def services(data_dir: object) -> Iterator[Services]:
 
 
 def bring(services: Services, name: str, content: bytes, **options: Any) -> str:
-    path = versions.hold_upload(services, [(name, io.BytesIO(content))])
+    path = uploads.hold(services, [(name, io.BytesIO(content))])
     try:
         return versions.import_file(services, path, **options)
     finally:
-        versions.drop_upload(services, path)
+        uploads.drop(services, path)
 
 
 def test_an_upload_is_kept_and_shown(services: Services) -> None:
@@ -47,7 +47,7 @@ def test_an_upload_is_kept_and_shown(services: Services) -> None:
     assert [(p.line, p.code) for p in report.problems] == [(4, "not_json")]
     assert datasets.rows(services, name, "train", search="hello")[0].messages[1]["content"] == "Hi."
     assert bring(services, "My rows (1).jsonl", ROW) == "my-rows-1-2"
-    assert not list((services.data_dir / "incoming").iterdir())
+    assert not list((services.data_dir / "uploads").iterdir())
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_file_names_lead_nowhere(services: Services, name: str) -> None:
 
 def test_several_files_become_the_splits(services: Services) -> None:
     files = [("train.csv", io.BytesIO(b"question,answer\n1?,one\n2?,two\n")), ("test.jsonl", io.BytesIO(ROW))]
-    path = versions.hold_upload(services, files)
+    path = uploads.hold(services, files)
     name = versions.import_file(services, path, name="both")
     assert datasets.report(services, name).summary.rows == {"test": 1, "train": 2}
 
@@ -84,7 +84,7 @@ def test_several_files_become_the_splits(services: Services) -> None:
 def test_a_mapping_is_kept_with_the_version(services: Services) -> None:
     mapping = {"kind": "prompt_completion", "columns": {"prompt": "お客様", "completion": "返事"}}
     content = "お客様,返事,id\nいつ?,明日です。,1\n".encode("cp932")
-    path = versions.hold_upload(services, [("問い合わせ.csv", io.BytesIO(content))])
+    path = uploads.hold(services, [("問い合わせ.csv", io.BytesIO(content))])
     plain = versions.inspect_file(path)
     assert (plain.rows, plain.columns, plain.encoding) == ({}, ["お客様", "返事", "id"], "cp932")
     assert plain.suggested == mapping

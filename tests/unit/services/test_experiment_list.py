@@ -102,7 +102,7 @@ def test_a_group_is_its_first_run_and_a_number() -> None:
 
 def test_people_say_things_of_many_runs(services: Services, add: Add) -> None:
     runs = [add("a"), add("b", group="sweep-1"), add("c")]
-    experiments.set_tags(services, runs[0], ["old", " old ", "kept  twice"])
+    experiments.change_tags(services, [runs[0]], ["old", " old ", "kept  twice"])
     experiments.change_tags(services, runs[:2], add=["new"], remove=["old"])
     experiments.set_favourite(services, runs[1:], True)
     experiments.set_favourite(services, runs[2:], False)
@@ -118,7 +118,7 @@ def test_people_say_things_of_many_runs(services: Services, add: Add) -> None:
 def test_too_much_is_refused_and_changes_nothing(services: Services, add: Add) -> None:
     run = add("a")
     for act, code in (
-        (lambda: experiments.set_tags(services, run, [str(n) for n in range(21)]), "tags_too_many"),
+        (lambda: experiments.change_tags(services, [run], [str(n) for n in range(21)]), "tags_too_many"),
         (lambda: experiments.set_notes(services, run, "x" * 20_001), "notes_too_long"),
         (lambda: experiments.set_group(services, [run], "x" * 201), "name_too_long"),
         (lambda: experiments.rename(services, run, " "), "name_empty"),
@@ -133,7 +133,7 @@ def test_a_reader_of_another_servers_store_changes_nothing(services: Services, a
     run = add("a")
     services.supervisor._lock.release()
     for act in (
-        lambda: experiments.set_tags(services, run, ["x"]), lambda: experiments.set_notes(services, run, "x"),
+        lambda: experiments.change_tags(services, [run], ["x"]), lambda: experiments.set_notes(services, run, "x"),
         lambda: experiments.set_favourite(services, [run], True), lambda: experiments.set_group(services, [run], "x"),
         lambda: experiments.empty_trash(services), lambda: experiments.trash(services, run),
     ):  # fmt: skip
@@ -214,3 +214,17 @@ def test_home_counts_what_waits_and_rests(services: Services, add: Add) -> None:
         add(status, status=status)
     found = home.overview(services)
     assert (found.queued, found.paused, len(found.recent), found.active) == (2, 1, 4, None)
+
+
+def test_the_trash_calls_a_run_what_people_called_it(services: Services, add: Add) -> None:
+    plain, renamed = add("plain"), add("as it began")
+    experiments.rename(services, renamed, "the good one")
+    for run in (plain, renamed):
+        experiments.trash(services, run)
+    assert {each.id: each.name for each in experiments.trashed(services)} == {plain: "plain", renamed: "the good one"}
+
+
+def test_values_that_are_not_there_come_last_in_any_order_of_words() -> None:
+    rows = [row(0, owner=""), row(1, owner="Ｂｅｎ"), row(2, owner="aki"), row(3, tags=())]
+    assert ids(find(rows, RunQuery(order="owner", ascending=True))) == ["run-2", "run-1", "run-0", "run-3"]
+    assert ids(find(rows, RunQuery(order="owner"))) == ["run-1", "run-2", "run-0", "run-3"]

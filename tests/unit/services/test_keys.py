@@ -20,6 +20,7 @@ from tunesmith.services.jobs import EVALUATIONS
 from tunesmith.services.keys import KnownKey
 from tunesmith.services.synthesis import GENERATIONS
 from tunesmith.system.endpoint import Endpoint, check_endpoint
+from tunesmith.system.key_hosts import chosen_hosts
 from tunesmith.system.secrets import ENVIRONMENT, FILE, HUB, HUB_LOGIN, KEY_RING, find_key, key_file
 
 KEY, OTHER = "planted-key-of-an-endpoint-5f3a", "another-key-of-an-endpoint-77aa"
@@ -48,7 +49,7 @@ def test_a_key_is_set_used_replaced_and_removed(services: Services) -> None:
     endpoint = Endpoint("http://127.0.0.1:1/v1", "m", "A_KEY")
     with pytest.raises(UserError, match="endpoint_key_missing"):
         check_endpoint(endpoint, ["127.0.0.1"])
-    assert keys.set_key(services, "A_KEY", f" {KEY}\n") == KnownKey("A_KEY", (), True, (FILE,), "5f3a")
+    assert keys.set_key(services, "A_KEY", f" {KEY}\n") == KnownKey("A_KEY", (), (), True, (FILE,), "5f3a")
     check_endpoint(endpoint, ["127.0.0.1"])
     assert stat.S_IMODE(key_file().stat().st_mode) == 0o600
     assert not key_file().is_relative_to(services.data_dir)
@@ -57,7 +58,7 @@ def test_a_key_is_set_used_replaced_and_removed(services: Services) -> None:
     assert KEY not in key_file().read_text()
     assert [key.name for key in keys.list_keys(services)] == [HUB, "A_KEY"]
     assert not keys.remove_key(services, "A_KEY").is_set
-    assert orjson.loads(key_file().read_bytes()) == {"v": 1, "keys": {}}
+    assert orjson.loads(key_file().read_bytes()) == {"v": 1, "keys": {}, "hosts": {}}
     assert code_of_removal(services, "A_KEY") == "key_not_set"
 
 
@@ -74,7 +75,7 @@ def test_the_audit_names_the_key_and_does_not_hold_it(services: Services) -> Non
 def test_only_admins_see_more_than_whether_it_is_set(services: Services, role: str) -> None:
     keys.set_key(services, HUB, KEY)
     (shown,) = keys.list_keys(as_role(services, role))
-    assert shown == keys.find_key(as_role(services, role), HUB) == KnownKey(HUB, (), True, (), "")
+    assert shown == keys.find_key(as_role(services, role), HUB) == KnownKey(HUB, (), (), True, (), "")
     assert keys.list_keys(as_role(services, ADMIN))[0].places == (FILE,)
     for act in (lambda s: keys.set_key(s, HUB, OTHER), lambda s: keys.remove_key(s, HUB)):
         with pytest.raises(UserError, match="role_needed"):
@@ -134,7 +135,7 @@ def test_endpoints_in_use_name_their_keys(services: Services) -> None:
     asked(GENERATIONS, endpoint={"address": 3})
     torn = JobFolders(services.data_dir / GENERATIONS)
     (torn.folder(torn.create({})) / "request.json").write_bytes(b"{")
-    found = {key.name: set(key.hosts) for key in keys.list_keys(services)}
+    found = {key.name: set(key.asked_by) for key in keys.list_keys(services)}
     assert found == {HUB: set(), "A_KEY": {"judge.example", "other.example"}, "MAKER_TOKEN": {"maker.example"}}
 
 
@@ -143,13 +144,17 @@ def test_the_command_line_takes_a_key_from_its_input(
 ) -> None:
     del data_dir
     monkeypatch.setattr("sys.stdin", io.StringIO(KEY + "\n"))
-    cli.app(["keys", "set", "A_KEY"], standalone_mode=False)
+    cli.app(["keys", "set", "A_KEY", "--host", "API.example"], standalone_mode=False)
     assert find_key("A_KEY") == KEY
     cli.app(["keys", "list", "--json"], standalone_mode=False)
     said = capsys.readouterr().out
-    assert orjson.loads(said.splitlines()[-1])[1] == {"name": "A_KEY", "hosts": [], "is_set": True, "places": [FILE], "last_four": "5f3a"}
+    assert orjson.loads(said.splitlines()[-1])[1] == {
+        "name": "A_KEY", "asked_by": [], "hosts": ["api.example"], "is_set": True, "places": [FILE], "last_four": "5f3a",
+    }  # fmt: skip
     cli.app(["keys", "list"], standalone_mode=False)
     assert "…5f3a" in capsys.readouterr().out
+    cli.app(["keys", "hosts", "A_KEY", ".example.com", "127.0.0.1:8080"], standalone_mode=False)
+    assert chosen_hosts("A_KEY") == (".example.com", "127.0.0.1:8080")
     cli.app(["keys", "remove", "A_KEY"], standalone_mode=False)
     assert find_key("A_KEY") == ""
     assert KEY not in said + "".join(capsys.readouterr())

@@ -221,6 +221,15 @@ def test_a_sweep_is_ordered_by_what_is_better(services: Services) -> None:
     assert sweep_results.sweep_result(services, [none, a, b], "reward").run_ids == (b, a, none)
 
 
+def test_what_made_the_difference_is_asked_of_runs_that_have_the_metric(services: Services) -> None:
+    a, b = (add(services, {"step": 1, "val_loss": loss}, learning_rate=1e-4, seed=seed) for seed, loss in ((1, 2.0), (2, 2.0)))
+    other = add(services, {"step": 1, "reward": 1.0}, learning_rate=1e-3, batch_size=9)
+    result = sweep_results.sweep_result(services, [a, b, other], "val_loss")
+    assert [(each.name, each.values[:2]) for each in result.varied] == [("seed", (1, 2))]
+    assert result.best is None, "none is better than the other"
+    assert sweep_results.sweep_result(services, [a, other], "val_loss").varied == ()
+
+
 WIDE_AND_NARROW = [
     ((1, 2, 4), True, False),
     ((1e-4, 1e-2), True, True),

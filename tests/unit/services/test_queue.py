@@ -43,6 +43,19 @@ def test_first_come_first_served_until_people_say_otherwise(services: Services, 
     assert names(services) == ["a", "c", "b", "d"]
 
 
+def test_two_runs_can_change_places_for_ever(services: Services, add: Callable[[str], str]) -> None:
+    """Each swap halves the room between the neighbours: between two numbers there are only some fifty others."""
+    ids = {name: add(name) for name in "abcd"}
+    queue.set_priority(services, ids["d"], -1)
+    for _ in range(80):
+        *_, before, last, _ = names(services)
+        queue.move(services, ids[last], "up")
+        assert names(services) == ["a", last, before, "d"]
+    assert [w.priority for w in queue.overview(services).waiting] == [0, 0, 0, -1]
+    add("e")
+    assert names(services)[3] == "e"
+
+
 def test_priorities_come_before_places(services: Services, add: Callable[[str], str]) -> None:
     a, b, c = add("a"), add("b"), add("c")
     queue.set_priority(services, c, 1)
@@ -134,3 +147,11 @@ def test_profiles_are_complete_settings(services: Services) -> None:
     for name in training.profiles():
         config = training.load_profile(name, "demo", "preference" if name == "preference" else "company_facts")
         assert training._find_problems(services, config) == []
+
+
+def test_values_of_a_sweep_are_read_once_each_and_what_is_no_value_is_named() -> None:
+    assert sweeps.parse_values(" 8, 16,8 ,, true, cosine") == [8, 16, True, "cosine"]
+    for text, code, facts in ((" , ", "sweep_without_values", {}), ("1e-4, {a", "sweep_value_unreadable", {"value": "{a"})):
+        with pytest.raises(UserError) as caught:
+            sweeps.parse_values(text)
+        assert (caught.value.code, caught.value.facts) == (code, facts)

@@ -149,14 +149,19 @@ def test_files_are_told_as_they_lie(services: Services) -> None:
 def test_uses_name_evaluations_and_exports(services: Services, data_dir: Path) -> None:
     run, other = add_ended_run(services, "used"), add_ended_run(services, "other")
     assert run_facts.uses_of(services, run.id) == run_facts.Uses((), ())
-    for number, keys in enumerate(([f"adapter:{run.id}@0.5"], [f"checkpoint:{run.id}/4"], [f"adapter:{other.id}", "model:demo"])):
+    keys_of = {
+        "evaluate": [f"adapter:{run.id}@0.5"],
+        "judge": [f"checkpoint:{run.id}/4"],
+        "benchmark": [f"adapter:{other.id}", "model:demo"],
+    }
+    for number, (kind, keys) in enumerate(keys_of.items()):
         folder = data_dir / "evaluations" / f"e{number}"
         folder.mkdir(parents=True)
-        request = {"kind": "evaluate", "name": f"number {number}", "created_at": 1.0, "variants": [{"key": key} for key in keys]}
+        request = {"kind": kind, "name": f"number {number}", "created_at": 1.0, "variants": [{"key": key} for key in keys]}
         (folder / "request.json").write_bytes(orjson.dumps(request))
     export = data_dir / "exports" / "mine"
     export.mkdir(parents=True)
     (export / "tunesmith.json").write_bytes(orjson.dumps({"v": 1, "run": run.id, "format": "peft", "made_at": 1.0}))
     uses = run_facts.uses_of(services, run.id)
-    assert sorted(uses.evaluations) == [("e0", "number 0"), ("e1", "number 1")]
+    assert sorted(uses.evaluations) == [("evaluate", "e0", "number 0"), ("judge", "e1", "number 1")]
     assert uses.exports == ("mine",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from tests.unit.data.test_training_logs import BEFORE_0_32, REAL_OUTPUT
 from tunesmith.errors import UserError
 from tunesmith.reports.files import write_report
-from tunesmith.services import experiments, run_imports, runs
+from tunesmith.services import experiments, run_imports, runs, uploads
 from tunesmith.services.context import Services
 
 
@@ -73,10 +74,10 @@ def test_what_cannot_be_taken_in_leaves_nothing(services: Services, changes: dic
 
 
 def test_an_upload_keeps_its_name_and_no_more(services: Services) -> None:
-    path = run_imports.keep_upload(services, b"x", "../../日本 語.LOG")
-    assert path.is_relative_to(services.data_dir / "uploads")
-    assert (path.suffix, path.read_bytes()) == (".log", b"x")
-    assert run_imports.keep_upload(services, b"x", "..").name == "run"
+    path = uploads.hold(services, [("../../日本 語.LOG", io.BytesIO(b"x"))])
+    assert path.parent.parent == services.data_dir / "uploads"
+    assert (path.name, path.read_bytes()) == ("日本 語.LOG", b"x")
+    assert uploads.hold(services, [("..", io.BytesIO(b"x"))]).name == "data"
 
 
 def test_a_very_long_plan_fits_the_settings(services: Services, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from tests.ended_runs import LOSSES, VAL_LOSSES, add_ended_run
 from tunesmith.i18n.catalog import LANGUAGES, PSEUDO, t
+from tunesmith.i18n.quantities import time_words
 from tunesmith.reports.blocks import Code, Heading, Paragraph, Report, Table, to_html, to_markdown
 from tunesmith.reports.files import report_page, report_zip, write_report
 from tunesmith.reports.svg_chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, ChartLine, line_chart, nice_ticks, show_tick
@@ -166,7 +167,10 @@ def test_the_scores_of_evaluations_stand_in_the_report(services: Services, data_
     request = {
         "kind": "evaluate", "name": "before and after", "created_at": 1.0, "folder": str(folder), "data": "company_facts",
         "split": "test", "baseline": "model:demo", "metrics": [{"name": "exact_match", "options": {}}],
-        "variants": [{"key": "model:demo", "name": "demo", "run": ""}, {"key": key, "name": "hand made", "run": run.id}],
+        "variants": [
+            {"key": each, "name": name, "run": of, "step": 0, "strength": 1.0}
+            for each, name, of in (("model:demo", "demo", ""), (key, "hand made", run.id))
+        ],
     }  # fmt: skip
     plain = {"whole": None, "not_applicable": 0, "failed": 0, "problem": None}
     scores = {"metrics": {"exact_match": {"model:demo": plain | {"values": [0, 0, 0, 0]}, key: plain | {"values": [1, 0, 1, 1]}}}}
@@ -179,3 +183,15 @@ def test_the_scores_of_evaluations_stand_in_the_report(services: Services, data_
     assert row[1].startswith("0")
     assert row[2].startswith("0.75 [")
     assert t("report.evaluations") not in to_markdown(write_report(services, [add_ended_run(services).id], "en"))
+
+
+def test_where_an_imported_run_comes_from_stands_in_its_report(services: Services) -> None:
+    log = services.store.change(add_ended_run(services), imported={"source": "mlx-lm", "file": "out.txt", "at": 1e9})
+    package = services.store.change(add_ended_run(services), imported={"source": "package", "file": "a.zip", "at": 1e9, "owner": "bob"})
+
+    def told(run_id: str) -> str:
+        summary = next(block for block in write_report(services, [run_id], "en").blocks if isinstance(block, Table))
+        return dict(summary.rows)[t("report.imported")]
+
+    assert told(log.id) == t("run.imported", file="out.txt", source="mlx-lm", time=time_words(1e9))
+    assert told(package.id) == t("run.imported_package", file="a.zip", owner="bob", time=time_words(1e9))

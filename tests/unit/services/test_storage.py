@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from pathlib import Path
 
@@ -166,9 +167,17 @@ def test_only_admins_empty_trash_and_cache(services: Services, run: Experiment) 
     inside = size_of(services.data_dir / ".trash").bytes
     time.sleep(0.01)
     tom, ada = services.of(Person("Tom", TRAINER)), services.of(Person("Ada", ADMIN))
-    for act in (storage.empty_trash, storage.clear_cache):
+    left = services.data_dir / "uploads" / "abc"
+    left.mkdir(parents=True)
+    (left / "model.zip").write_bytes(b"x" * 70)
+    for act in (storage.empty_trash, storage.clear_cache, storage.clear_uploads):
         with pytest.raises(UserError, match="role_needed"):
             act(tom)
+    assert storage.clear_uploads(ada) == 0  # it has just come
+    assert count(services).kinds["uploads"] == Size(70, 1)
+    for path in (left / "model.zip", left):
+        os.utime(path, (1.0, 1.0))
+    assert storage.clear_uploads(ada) == 70
     assert storage.empty_trash(ada) == inside + 100
     assert storage.clear_cache(ada) == 40
     kinds = count(services).kinds

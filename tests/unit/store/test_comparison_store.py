@@ -10,7 +10,8 @@ import pytest
 
 from tunesmith.errors import UserError
 from tunesmith.store import trash
-from tunesmith.store.comparisons import Answer, Comparison, ComparisonStore, PromptSetStore, Round, Token, new_id
+from tunesmith.store.comparisons import Answer, Comparison, ComparisonStore, PromptSetStore, Round, Token
+from tunesmith.store.ids import new_id
 
 
 def make_comparison(comparison_id: str = "20260101-000000-abcdef", question: str = "猫は？", rounds: int = 1) -> Comparison:
@@ -34,7 +35,7 @@ def test_a_comparison_comes_back_as_it_was(data_dir: Path) -> None:
         store.get("../store")
 
 
-def test_the_newest_come_first_and_broken_ones_hide_no_other(data_dir: Path) -> None:
+def test_broken_ones_are_told_and_hide_no_other(data_dir: Path) -> None:
     store = ComparisonStore(data_dir)
     ids = [f"2026010{day}-000000-abcdef" for day in range(1, 7)]
     for each in ids:
@@ -42,10 +43,12 @@ def test_the_newest_come_first_and_broken_ones_hide_no_other(data_dir: Path) -> 
     (store.root / f"{ids[5]}.json").write_bytes(b'{"rounds": [')
     (store.root / f"{ids[4]}.json").write_bytes(b'{"rounds": [{"question": "?"}], "created_at": 1, "variants": []}')
     (store.root / f"{ids[3]}.json").write_bytes(b"[]")
-    assert [each.id for each in store.recent(2)] == [ids[2], ids[1]]
+    assert store.heading(ids[2]).question == "猫は？"
     for each in ids[3:]:
         with pytest.raises(UserError, match="store_file_unreadable"):
             store.get(each)
+        with pytest.raises(UserError, match="store_file_unreadable"):
+            store.heading(each)
     assert new_id() > ids[0]
 
 
@@ -54,9 +57,11 @@ def test_the_trash_gives_back_for_seven_days(data_dir: Path, monkeypatch: pytest
     store, made = ComparisonStore(data_dir), make_comparison()
     store.save(made)
     store.trash(made.id)
-    assert store.recent(9) == []
+    assert store.ids() == []
+    with pytest.raises(UserError, match="comparison_unknown"):
+        store.heading(made.id)
     store.restore(made.id)
-    assert store.recent(9) == [made]
+    assert store.get(made.id) == made
     store.trash(made.id)
     store.save(made)
     with pytest.raises(UserError, match="target_exists"):

@@ -121,6 +121,8 @@ def test_what_dead_processes_left_is_swept_and_nothing_else(tmp_path: Path) -> N
         dead.wait()
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as alive:
         gone = [f".new-{dead.pid}-abcd", f".old.{dead.pid}.gone", f".new-{os.getpid()}-mine"]
+        own = f".own.json.{os.getpid()}.0123abcd.tmp"
+        (tmp_path / own).write_text("being written")
         kept = [f".new-{alive.pid}-abcd", f".other.{alive.pid}.gone", "named", ".trash", ".new-x", ".hidden.1.tmp"]
         for name in (*gone, *kept):
             (tmp_path / name).mkdir()
@@ -128,6 +130,8 @@ def test_what_dead_processes_left_is_swept_and_nothing_else(tmp_path: Path) -> N
         (tmp_path / f".a.json.{dead.pid}.0123abcd.tmp").write_text("half")
         (tmp_path / f".b.json.{alive.pid}.0123abcd.tmp").write_text("half")
         sweep_leftovers(tmp_path)
+        assert {path.name for path in tmp_path.iterdir()} == {*kept, gone[-1], own, f".b.json.{alive.pid}.0123abcd.tmp"}
+        sweep_leftovers(tmp_path, at_start=True)
         alive.kill()
     assert {path.name for path in tmp_path.iterdir()} == {*kept, f".b.json.{alive.pid}.0123abcd.tmp"}
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
+import pytest
+
+from tunesmith.store import locks
 from tunesmith.store.locks import ProcessLock, is_held
 
 
@@ -29,7 +36,52 @@ def test_a_child_that_inherits_it_keeps_it_until_it_dies(tmp_path: Path) -> None
         lock.release()
         assert is_held(path)
         child.kill()
-    deadline = time.monotonic() + 5
-    while is_held(path) and time.monotonic() < deadline:
+    deadline = time.monotonic() + 30
+    while is_held(path):
+        assert time.monotonic() < deadline
         time.sleep(0.02)
-    assert not is_held(path)
+
+
+def test_those_who_look_at_the_same_time_do_not_take_each_other_for_holders(tmp_path: Path) -> None:
+    path = tmp_path / "a.lock"
+    path.touch()
+    together = Barrier(4)
+
+    def look(_: int) -> int:
+        together.wait()
+        return sum(is_held(path) for _ in range(500))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(look, range(4))) == [0] * 4
+
+
+def test_whoever_looks_does_not_keep_others_from_taking_it(tmp_path: Path) -> None:
+    path, lock = tmp_path / "a.lock", ProcessLock(tmp_path / "a.lock")
+    path.touch()
+    with path.open() as looking, ThreadPoolExecutor(1) as pool:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        taken = pool.submit(lock.acquire)
+        time.sleep(0.05)
+        assert not taken.done()
+        fcntl.flock(looking, fcntl.LOCK_UN)
+        assert taken.result(timeout=30)
+    lock.release()
+
+
+def test_a_look_while_a_child_is_started_leaves_no_lock(tmp_path: Path) -> None:
+    """Between its fork and its exec a child has a copy of every descriptor; the lock of a look must not live on in it."""
+    path = tmp_path / "a.lock"
+    path.touch()
+    kept: list[int] = []
+    opened = locks._open
+
+    def open_and_copy(where: Path) -> int:
+        descriptor = opened(where)
+        kept.append(os.dup(descriptor))
+        return descriptor
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(locks, "_open", open_and_copy)
+        assert not is_held(path)
+    assert ProcessLock(path).acquire()
+    os.close(kept[0])

@@ -175,8 +175,9 @@ def test_a_process_that_asks_is_given_its_one_key(monkeypatch: pytest.MonkeyPatc
     assert given == {
         "HF_TOKEN": "hf_new_0123456789", "HF_ENDPOINT": "http://127.0.0.1:1", "HF_HUB_OFFLINE": "0", "https_proxy": "http://p:1",
     }  # fmt: skip
+    write_keys(content=orjson.dumps({"v": 1, "keys": {NAME: "endpoint-0123456789"}, "hosts": {NAME: ["127.0.0.1"]}}))
     assert key_environment(Endpoint("http://127.0.0.1:1/v1", "m", NAME)) == {NAME: "endpoint-0123456789"}
-    assert key_environment(Endpoint("http://127.0.0.1:1/v1", "m")) == key_environment(None) == {}
+    assert key_environment(Endpoint("http://127.0.0.1:1/v1", "m")) == {}
 
 
 SECRET = {

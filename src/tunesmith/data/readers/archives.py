@@ -18,6 +18,8 @@ from tunesmith.errors import UserError
 
 CHUNK_BYTES = 262_144
 MOST_ENTRIES = 1000
+LARGEST_RATIO = 100  # of plain to packed bytes: half of an adapter that has learned nothing is zeros, a bomb is all zeros
+SMALLEST_CHECKED_BYTES = 1_000_000
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError, LookupError, ArithmeticError, struct.error)
 _SPLIT_NAME = re.compile(r"(train|training|valid|validation|val|dev|test)(?:[-_.].*)?", re.IGNORECASE)
 _SPLITS = {"train": "train", "training": "train", "test": "test"}  # every other name is of the validation split
@@ -148,6 +150,14 @@ def checked_entries(path: Path, most_bytes: int, most_entries: int = MOST_ENTRIE
     if not files:
         raise UserError("data_file_empty", file=path.name)
     return files
+
+
+def check_plausible(path: Path, entry: zipfile.ZipInfo) -> None:
+    """Refuse a file that packs better than ours do. Raises UserError `archive_ratio_not_plausible`."""
+    ratio = entry.file_size // max(1, entry.compress_size)
+    if entry.file_size > SMALLEST_CHECKED_BYTES and ratio > LARGEST_RATIO:
+        facts = {"file": printable(path.name), "entry": printable(entry.filename), "ratio": ratio, "most": LARGEST_RATIO}
+        raise UserError("archive_ratio_not_plausible", **facts)
 
 
 def _is_unsafe(entry: zipfile.ZipInfo) -> bool:

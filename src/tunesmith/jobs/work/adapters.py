@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,12 @@ from tunesmith.export.adapter_sources import find_adapter_files
 from tunesmith.export.peft import prove_peft, to_peft
 from tunesmith.export.peft_import import from_mlx, from_peft
 from tunesmith.jobs.job_kinds import Request
-from tunesmith.jobs.work.folders import proof_of, whole_folder
+from tunesmith.jobs.work.folders import proof_of
 from tunesmith.models.folder_layout import MANIFEST
 from tunesmith.store.adapters import AdapterStore
-from tunesmith.store.files import write_json
+from tunesmith.store.files import staged_folder, write_json
+from tunesmith.store.saved_folders import whole_folder
+from tunesmith.store.uploads import drop_upload
 from tunesmith.system.progress import Report
 
 
@@ -26,12 +27,12 @@ def import_adapter(request: Request, report: Report) -> dict[str, Any]:
         return _bring(source, base, store, request)
     finally:
         if request["uploaded"]:
-            source.unlink(missing_ok=True)
+            drop_upload(Path(request["data_dir"]), source)
 
 
 def _bring(source: Path, base: Path, store: AdapterStore, request: Request) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="tunesmith-adapter-") as unpacked, store.staging() as folder:
-        found = find_adapter_files(source, Path(unpacked))
+    with store.staging() as unpacked, store.staging() as folder:
+        found = find_adapter_files(source, unpacked)
         bring = from_peft if found.kind == "peft" else from_mlx
         bring(found.folder, folder / "adapter", base)
         lineage = {"source": source.name, "format": found.kind, "owner": request.get("owner", "")}
@@ -44,13 +45,13 @@ def adopt_adapter(request: Request, report: Report) -> dict[str, Any]:
     source, base, run = Path(request["path"]), Path(request["model_path"]), Path(request["run_path"])
     report("checking", 0.0)
     try:
-        with tempfile.TemporaryDirectory(prefix="tunesmith-adapter-") as unpacked:
-            found = find_adapter_files(source, Path(unpacked))
+        with staged_folder(run.parent) as unpacked:
+            found = find_adapter_files(source, unpacked)
             bring = from_peft if found.kind == "peft" else from_mlx
             bring(found.folder, run / "adapter", base)
     finally:
         if request["uploaded"]:
-            source.unlink(missing_ok=True)
+            drop_upload(Path(request["data_dir"]), source)
     return {"run": run.name, "name": request["name"]}
 
 

@@ -50,25 +50,34 @@ def require_same(request: Request, rows: Sequence[Row]) -> None:
 
     Raises UserError `evaluation_data_changed`, `evaluation_settings_changed`, `evaluation_variant_changed`.
     """
-    folder, variants = Path(request["folder"]), request["variants"]
-    found: dict[str, Any] = {
-        "rows": _digest([[row.line, row.value] for row in rows]), "settings": _digest([request["sampling"], request["system"]]),
-        "variants": {variant["key"]: _hash_weights(variant) for variant in variants},
+    found = {
+        "rows": _digest([[row.line, row.value] for row in rows]), "settings": _digest([request["sampling"], request["system"]])
     }  # fmt: skip
-    path = folder / FINGERPRINT
-    if not path.exists():
+    folder = Path(request["folder"])
+    if not (folder / FINGERPRINT).exists():
         lines = [{"row": r.line, "prompt": as_prompt(r.value), "reference": row_answer(r.value)} for r in rows if as_prompt(r.value)]
         write_atomic(folder / ROWS, b"".join(orjson.dumps(line) + b"\n" for line in lines))
-        write_json(path, found)
-        return
-    before = read_json(path)
+    before = keep_fingerprint(request, found)
     if before["rows"] != found["rows"]:
         raise UserError("evaluation_data_changed", data=request["data"], split=request["split"])
     if before["settings"] != found["settings"]:
         raise UserError("evaluation_settings_changed")
+
+
+def keep_fingerprint(request: Request, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was found at the first start, where it is written down with the variants' weights.
+
+    Raises UserError `evaluation_variant_changed` when the weights are others now.
+    """
+    path, variants = Path(request["folder"]) / FINGERPRINT, request["variants"]
+    weights = {variant["key"]: _hash_weights(variant) for variant in variants}
+    if not path.exists():
+        write_json(path, {**found, "variants": weights})
+    before: dict[str, Any] = read_json(path)
     for variant in variants:
-        if before["variants"].get(variant["key"]) != found["variants"][variant["key"]]:
+        if before["variants"].get(variant["key"]) != weights[variant["key"]]:
             raise UserError("evaluation_variant_changed", name=variant["name"])
+    return before
 
 
 def _digest(values: Any) -> str:

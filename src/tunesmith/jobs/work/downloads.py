@@ -23,7 +23,8 @@ from tunesmith.models.hub import PART, HubModel, ModelHub
 from tunesmith.models.hub_files import ModelFile
 from tunesmith.models.safety import check_model_folder, check_model_settings
 from tunesmith.settings.files import from_mapping
-from tunesmith.store.files import as_user_error, put_in_place, write_json
+from tunesmith.store.files import put_in_place, worded, write_json
+from tunesmith.store.saved_folders import require_free
 from tunesmith.system.memory import require_space
 from tunesmith.system.progress import Report
 from tunesmith.system.secrets import HUB
@@ -112,9 +113,6 @@ def _listening(report: Report) -> Iterator[Report]:
 
 def _hand_over(folder: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    if target.exists():
-        raise UserError("target_exists", name=target.name, folder=str(target.parent))
-    try:
+    require_free(target)
+    with worded(target):
         put_in_place(folder, target)
-    except OSError as error:
-        raise as_user_error(error, target) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -10,14 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 
 from tunesmith.data.formats import Row, as_prompt, row_answer
 from tunesmith.data.row_files import read_splits
+from tunesmith.data.templates import Encoded
 from tunesmith.errors import UserError
 from tunesmith.evaluation.contamination import find_contamination
 from tunesmith.evaluation.metrics import build_metric
+from tunesmith.evaluation.perplexity import PERPLEXITY, likelihood_estimator
 from tunesmith.evaluation.set_scores import SetScores, score_set
-from tunesmith.inference.likelihood import mean_loss, read_rows
+from tunesmith.inference.likelihood import encode_rows, mean_loss
 from tunesmith.inference.prediction import Predictor
 from tunesmith.jobs.answer_files import read_answers
 from tunesmith.jobs.job_kinds import Request
@@ -29,7 +33,6 @@ from tunesmith.training.rewards.scoring import RewardSet
 from tunesmith.training.rewards.spec import Completion, RewardSpec
 
 SCORES, LIKELIHOOD, REWARDS = "scores.json", "likelihood.json", "rewards"
-NOTHING_TO_LEARN = "data_nothing_to_learn"
 SCORED_AT_ONCE = 64  # a custom function has 20 seconds for one call
 LOSS_SHARE = 0.1  # reading a row takes about a tenth of answering it
 KEPT_MATCHES = 200
@@ -101,24 +104,32 @@ def _ask_group(request: Request, rows: Sequence[Row], group: Sequence[Record], l
     answer(request, rows, base, predictors, work)
     for predictor in predictors if request["likelihood"] else ():
         if predictor.name not in losses:
-            losses[predictor.name] = _measure(request, base, predictor, len(rows), work)
+            losses[predictor.name] = _measure(request, rows, base, predictor, work)
             write_json(Path(request["folder"]) / LIKELIHOOD, losses)
 
 
-def _measure(request: Request, base: LoadedModel, predictor: Predictor, rows: int, work: _Work) -> dict[str, Any]:
-    """Return loss (nats per token), perplexity and tokens; nothing when the rows hold no answers to foretell."""
+def _measure(request: Request, rows: Sequence[Row], base: LoadedModel, predictor: Predictor, work: _Work) -> dict[str, Any]:
+    """Return loss (nats per token), perplexity and tokens, of all and by row; nothing when the rows hold no answers to foretell.
+
+    `targets` tells which tokens were foretold: only losses of the same ones can be compared.
+    """
     predictor.activate()
-    try:
-        encoded = read_rows(
-            Path(request["data_path"]), request["split"], base.tokenizer, rows, request["longest_tokens"], predictor.template
-        )  # fmt: skip
-    except UserError as error:
-        if error.code != NOTHING_TO_LEARN:
-            raise
+    encoded = encode_rows(rows, base.tokenizer, request["longest_tokens"], predictor.template, predictor.system)
+    if not encoded:
         return {}
-    found = mean_loss(base.model, encoded, lambda _: work(0))
-    work(LOSS_SHARE * rows)
-    return {"loss": found.loss, "perplexity": math.exp(min(found.loss, 700.0)), "tokens": found.tokens}
+    found = mean_loss(base.model, [each for _, each in encoded], lambda _: work(0))
+    work(LOSS_SHARE * len(rows))
+    values = np.array(found.row_losses)
+    return {
+        "loss": found.loss, "perplexity": likelihood_estimator(PERPLEXITY, found.row_tokens).figure(values), "tokens": found.tokens,
+        "rows": [row.line for row, _ in encoded], "values": found.row_losses, "row_tokens": found.row_tokens,
+        "targets": _hash_targets([each for _, each in encoded]),
+    }  # fmt: skip
+
+
+def _hash_targets(rows: Sequence[Encoded]) -> str:
+    learned = [[token for token, counts in zip(row.ids[1:], row.supervised[1:], strict=True) if counts] for row in rows]
+    return hashlib.sha256(orjson.dumps(learned)).hexdigest()
 
 
 def _find_contamination(request: Request, rows: Sequence[Row], report: Report) -> list[dict[str, Any]]:

@@ -1,8 +1,7 @@
-"""Jobs that carry a model elsewhere: GGUF files, LM Studio, Ollama, the model hub."""
+"""Jobs that carry a model elsewhere: GGUF files, LM Studio, Ollama."""
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,21 +13,19 @@ from tunesmith.export.gguf_architectures import read_blueprint
 from tunesmith.export.gguf_proof import prove_gguf
 from tunesmith.export.gguf_quantize import export_quantized_gguf
 from tunesmith.export.gguf_tokens import read_vocabulary
-from tunesmith.export.hub import upload_folder
 from tunesmith.export.lmstudio import copy_to_lmstudio, find_models_folder
 from tunesmith.export.ollama_client import OllamaClient
 from tunesmith.export.ollama_deploy import check_deployed, deploy_gguf
 from tunesmith.export.ollama_model import ollama_model
 from tunesmith.export.ollama_template import read_chat_format
 from tunesmith.jobs.job_kinds import Request
-from tunesmith.jobs.work.folders import whole_folder
 from tunesmith.models.adapter_files import read_template
 from tunesmith.models.folder_layout import MANIFEST
 from tunesmith.models.fused_weights import FusedWeights, adapter_change, fused_weights
 from tunesmith.settings.files import from_mapping
-from tunesmith.store.files import write_json
+from tunesmith.store.files import staged_folder, write_json
+from tunesmith.store.saved_folders import whole_folder
 from tunesmith.system.progress import Report
-from tunesmith.system.secrets import hub_token
 
 
 def export_lmstudio(request: Request, report: Report) -> dict[str, Any]:
@@ -44,15 +41,6 @@ def export_ollama(request: Request, report: Report) -> dict[str, Any]:
     deployed = deploy_gguf(client, Path(request["data_dir"]), request["name"], Path(request["gguf"]), model, report)
     report("proving", 0.0)
     return asdict(deployed) | {"check": check_deployed(client, deployed.name, model).as_record()}
-
-
-def upload(request: Request, report: Report) -> dict[str, Any]:
-    """Upload what was made to the model hub. Raises UserError `hub_…`."""
-    token = hub_token()
-    if not token:
-        raise UserError("hub_token_missing")
-    folder = Path(request["path"])
-    return asdict(upload_folder(folder, request["repository"], request["private"], token, report, request["replace"]))
 
 
 def export_gguf(request: Request, report: Report) -> dict[str, Any]:
@@ -93,8 +81,8 @@ def export_gguf_lora(request: Request, report: Report) -> dict[str, Any]:
         file = folder / f"{target.name}-lora.gguf"
         report("converting", 0.0)
         gguf_lora.export_gguf_lora(adapter, base, file, name=request["name"])
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".base-") as room:  # what the adapter is worn by in the proof
-            worn = Path(room) / "base.gguf"
+        with staged_folder(target.parent) as room:  # what the adapter is worn by in the proof
+            worn = room / "base.gguf"
             gguf.export_gguf(fused_weights(base), base, worn, "F16", report)
             proof = gguf_lora.prove_gguf_lora(file, worn, adapter, base, report)
         write_json(folder / MANIFEST, request["lineage"] | {"format": "gguf_lora", "proof": proof})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from tunesmith.models.fused_weights import adapter_change, fused_weights
 from tunesmith.models.loading import load_model
 from tunesmith.models.saving import save_model_folder
 from tunesmith.settings.files import from_mapping
+from tunesmith.store.files import staged_folder
 from tunesmith.system.progress import Report
 
 
@@ -53,9 +53,9 @@ def quantize(request: Request, report: Report) -> dict[str, Any]:
     source, target = Path(request["model_path"]), Path(request["target_path"])
     card = model_card(request["name"], request["lineage"])
     rules, data = from_mapping(QuantizeRules, request["rules"]), Path(request["data_path"]) if request["data_path"] else None
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fused-") as folder:
+    with staged_folder(target.parent) as folder:
         if request["adapter_path"]:
-            source = _fused(source, Path(request["adapter_path"]), Path(folder) / "model", report)
+            source = _fused(source, Path(request["adapter_path"]), folder / "model", report)
         quantize_folder(source, target, rules, card, request["lineage"], report)
         measured = asdict(measure_quantization(source, target, data, report))
     add_to_manifest(target, quantization=measured)

@@ -23,6 +23,7 @@ import orjson
 import psutil
 
 from tunesmith.errors import UserError
+from tunesmith.system.scratch import scratch_folder
 
 SECONDS = 20.0
 MEMORY_BYTES = 2_000_000_000
@@ -53,7 +54,7 @@ class RewardFile:
         self.close()
         if not _is_file(self.path):
             raise UserError("reward_file_missing", file=self.path.name)
-        self._folder = tempfile.TemporaryDirectory(prefix="tunesmith-reward-")
+        self._folder = scratch_folder()
         home = self._folder.name
         self._child = subprocess.Popen(
             [sys.executable, "-I", "-X", "utf8", str(_CHILD), str(self.path.resolve()), str(self._memory_bytes), str(self._seconds)],

@@ -2,6 +2,7 @@
 // it stands in, drawn anew by the server when that shows what is no longer so: its marks differ.
 const states = new WeakMap();
 const NEWS = "tunesmith-run";
+const GONE = { stage: "gone", queue: "gone" };
 const COLOURS = { good: ["green", "check_circle"], note: ["blue", "info"], bad: ["red", "warning"], waiting: ["blue", "hourglass_empty"], warning: ["orange", "warning"] };
 
 function make(tag, name, words = "") {
@@ -124,8 +125,8 @@ async function poll(state) {
     if (reply.status === 200) {
       tell(run, { ...(await reply.json()), spread_ms });
       wait = Math.max(every, document.hidden ? 5000 : 0);
-    } else if (reply.status === 404) tell(run, { marks: { stage: "gone" }, spread_ms: 0 });
-    else if (reply.status < 500) return; // the door is shut
+    } else if (reply.status === 404 || reply.status === 401) tell(run, { marks: GONE, spread_ms: 0 }); // the page says why
+    else if (reply.status < 500) return;
   } catch {
     // asked again
   }

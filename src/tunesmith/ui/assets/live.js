@@ -8,7 +8,10 @@ function loadPlotly(address) {
     const script = document.createElement("script");
     script.src = address;
     script.onload = () => resolve(window.Plotly);
-    script.onerror = reject;
+    script.onerror = (error) => {
+      loading = null; // the server restarts: the next poll tries again
+      reject(error);
+    };
     document.head.appendChild(script);
   });
   return loading;
@@ -161,7 +164,8 @@ async function poll(state) {
       state.rev = state.latest.rev;
       draw(state);
       if (!state.latest.active) return;
-    } else if (reply.status !== 204) return;
+    } else if (reply.status >= 500) wait = 3000;
+    else if (reply.status !== 204) return;
   } catch {
     wait = 3000; // the server restarts: ask again
   }
