@@ -29,7 +29,7 @@ def test_curves_come_although_the_first_answers_fail(serve: Serve, data_dir: Pat
 
     page.route("**/assets/plotly.min.js", fail_once)
     page.route(f"**/live/runs/{run_id}?*", fail_once)
-    page.goto(f"{server.address}/run?run={run_id}")
+    page.goto(f"{server.address}/training?run={run_id}")
     expect(page.locator(".tunesmith-live .plot")).to_be_visible()
     assert set(failed) == {"plotly.min.js", run_id}
     assert min(failed.values()) > 1

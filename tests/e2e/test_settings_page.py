@@ -42,7 +42,9 @@ def test_settings_in_a_browser(taught: Path, tmp_path: Path, open_tab: OpenTab, 
     page.goto(f"{server.address}/settings")
     choose(page, t("settings.own_theme"), t("choice.theme_dark"))
     page.wait_for_function("document.cookie.includes('tunesmith-theme=dark')")
+    page.wait_for_function(DARK)  # the app has loaded its page again by itself
     assert not (data / "settings.yaml").exists()
+    drawn(page)
     page.reload()
     page.wait_for_function(DARK)
     other = open_tab().page

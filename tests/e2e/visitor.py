@@ -13,7 +13,10 @@ from tunesmith.i18n.catalog import t
 
 RUN_MS = 240_000  # a whole run of the demo: 40 s on two free cores
 BRIEFLY_MS = 5_000  # then a press is tried once more
-DARK = "() => getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor === 'rgb(18, 21, 29)'"
+DARK = """() => {
+  const app = document.querySelector('[data-testid=stApp]');  // not there yet while the page loads
+  return app !== null && getComputedStyle(app).backgroundColor === 'rgb(18, 21, 29)';
+}"""
 HEADING, ROW = 36, 35  # pixels: a table's first line, and each of the others
 
 

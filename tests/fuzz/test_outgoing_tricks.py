@@ -22,9 +22,9 @@ from tunesmith.evaluation.judging import JudgeRules
 from tunesmith.export.ollama_client import OllamaClient
 from tunesmith.i18n.catalog import error_words
 from tunesmith.jobs import generation_worker
-from tunesmith.services import judging, ollama, synthesis, system
+from tunesmith.services import ollama, synthesis, system
 from tunesmith.services.context import Services
-from tunesmith.services.judging import Judge
+from tunesmith.services.endpoints import open_endpoint
 from tunesmith.system import endpoint as endpoint_module
 from tunesmith.system.endpoint import Endpoint, EndpointClient
 
@@ -104,7 +104,7 @@ def ask_synthesis(s: Services, address: str, hosts: Sequence[str]) -> object:
 
 def check_judge(s: Services, address: str, hosts: Sequence[str]) -> object:
     allow(s, hosts)
-    return judging._judge_record(s, Judge(endpoint=Endpoint(address, "m")))
+    return open_endpoint(s, Endpoint(address, "m"))
 
 
 def ask_judge(s: Services, address: str, hosts: Sequence[str]) -> object:
