@@ -49,19 +49,19 @@ def test_stop_asks_and_saves(server: Server, open_tab: OpenTab) -> None:
     page = go(tab, server, "training")
     page.get_by_role("spinbutton", name="Steps").first.fill("5000")
     page.keyboard.press("Enter")
-    expect(page.get_by_text(t("training.ready"))).to_be_visible()
-    expect(page.get_by_text("5,000 steps")).to_be_visible()
+    expect(page.get_by_text(t("training.ready")).first).to_be_visible()
+    expect(page.get_by_text("5,000 steps").first).to_be_visible()
     button(page, "training.start").click()
     expect(button(page, "run.stop")).to_be_enabled()
     button(page, "run.stop").click()
     dialog = page.get_by_role("dialog")
-    expect(dialog.get_by_text(t("run.stop_ask"))).to_be_visible()
+    expect(dialog.get_by_text(t("run.stop_ask")).first).to_be_visible()
     wait_for_another_time(page)  # the figures renew themselves meanwhile
     button(dialog, "common.cancel").click()
     expect(dialog).to_be_hidden()
     button(page, "run.stop").click()
     button(page.get_by_role("dialog"), "run.stop_yes").click()
-    expect(page.get_by_text(t("run.ended_cancelled"))).to_be_visible()
+    expect(page.get_by_text(t("run.ended_cancelled")).first).to_be_visible()
     button(page, "run.again").click()
     expect(page.get_by_role("spinbutton", name="Steps").first).to_have_value("5000")
     assert tab.console_errors == []
@@ -77,22 +77,22 @@ def test_rename_delete_and_undo(filled: Server, open_tab: OpenTab) -> None:
     dialog.get_by_label(t("experiments.rename_label")).fill("A better name")
     page.keyboard.press("Enter")
     button(dialog, "common.save").click()
-    expect(page.get_by_text(t("experiments.renamed"))).to_be_visible()
+    expect(page.get_by_text(t("experiments.renamed")).first).to_be_visible()
     expect(dialog).to_be_hidden()
     tick_rows(table, 0)
     press(page, "common.delete")
-    expect(dialog.get_by_text(t("experiments.trash_ask", name="A better name"))).to_be_visible()
+    expect(dialog.get_by_text(t("experiments.trash_ask", name="A better name")).first).to_be_visible()
     button(dialog, "common.delete").click()
-    expect(page.get_by_text(t("experiments.trashed", name="A better name"))).to_be_visible()
+    expect(page.get_by_text(t("experiments.trashed", name="A better name")).first).to_be_visible()
     button(page, "common.undo").click()
-    expect(page.get_by_text(t("experiments.restored", name="A better name"))).to_be_visible()
+    expect(page.get_by_text(t("experiments.restored", name="A better name")).first).to_be_visible()
     assert tab.console_errors == []
 
 
 def test_a_failed_run_says_what_to_do(filled: Server, open_tab: OpenTab) -> None:
     tab = open_tab()
     page = go(tab, filled, "training?view=run")
-    expect(page.get_by_text(t("error.loss_not_finite", step=3, learning_rate=1.0))).to_be_visible()
+    expect(page.get_by_text(t("error.loss_not_finite", step=3, learning_rate=1.0)).first).to_be_visible()
     expect(button(page, "run.again")).to_be_visible()
     assert tab.console_errors == []
 
@@ -103,7 +103,7 @@ def test_export_is_the_adapter(filled: Server, open_tab: OpenTab) -> None:
     drawn(page)
     page.get_by_test_id("stSelectbox").first.locator("input").click()
     page.get_by_role("option").filter(has_text="FIRST").click()
-    expect(page.get_by_text(t("run.done_title"))).to_be_visible()
+    expect(page.get_by_text(t("run.done_title")).first).to_be_visible()
     with page.expect_download() as download:
         press(page, "run.export")
     names = {Path(name).name for name in zipfile.ZipFile(download.value.path()).namelist()}
@@ -123,7 +123,7 @@ def test_upload_look_train_delete_undo(common_server: Server, open_tab: OpenTab)
         page.get_by_role("button", name=f"Remove {name}").click()
         expect(told).to_be_hidden()
     upload.set_input_files({"name": "broken.jsonl", "mimeType": "application/json", "buffer": "\n".join(BAD_ROWS).encode()})
-    expect(page.get_by_text(t("import.no_usable"))).to_be_visible()
+    expect(page.get_by_text(t("import.no_usable")).first).to_be_visible()
     expect(button(page, "import.keep")).to_be_disabled()
     page.get_by_role("button", name="Remove broken.jsonl").click()
     expect(page.get_by_text(t("import.no_usable"))).to_be_hidden()
@@ -132,7 +132,7 @@ def test_upload_look_train_delete_undo(common_server: Server, open_tab: OpenTab)
     )
     expect(button(page, "import.keep")).to_be_enabled()
     button(page, "import.keep").click()
-    expect(page.get_by_text(t("dataset.uploaded", name="mine", rows=3))).to_be_visible()
+    expect(page.get_by_text(t("dataset.uploaded", name="mine", rows=3)).first).to_be_visible()
     expect(page.get_by_text("A colleague.").first).to_be_visible()
     assert not {path.name for path in (common_server.data_dir / "datasets").iterdir()} & {"empty", "torn", "broken"}
     page.get_by_role("tab", name=re.compile(t("dataset.problems"))).click()
@@ -144,12 +144,12 @@ def test_upload_look_train_delete_undo(common_server: Server, open_tab: OpenTab)
     ]
     button(page, "dataset.train").click()
     expect(page.get_by_role("heading", name=t("training.title"), exact=True)).to_be_visible()
-    expect(page.get_by_text(t("training.ready"))).to_be_visible()
+    expect(page.get_by_text(t("training.ready")).first).to_be_visible()
     page = go(tab, common_server, "dataset?data=mine")
     button(page, "common.delete").click()
     button(page.get_by_role("dialog"), "common.delete").click()
     button(page, "common.undo").click()
-    expect(page.get_by_text(t("dataset.restored", name="mine"))).to_be_visible()
+    expect(page.get_by_text(t("dataset.restored", name="mine")).first).to_be_visible()
     assert tab.console_errors == []
 
 
@@ -161,13 +161,13 @@ def test_yaml_opens_in_the_form(common_server: Server, open_tab: OpenTab) -> Non
     area.fill("model: demo\ndata: company_facts\niters: 77\nlearning_rat: 1.0e-3")
     page.keyboard.press("Control+Enter")
     button(page, "training.yaml_apply").click()
-    expect(page.get_by_text(t("error.setting_unknown", field="learning_rat", nearest="learning_rate"))).to_be_visible()
+    expect(page.get_by_text(t("error.setting_unknown", field="learning_rat", nearest="learning_rate")).first).to_be_visible()
     area.fill("model: demo\ndata: company_facts\niters: 77\nlearning_rate: 1.25e-3\nlora_parameters:\n  rank: 16")
     page.keyboard.press("Control+Enter")
     button(page, "training.yaml_apply").click()
     expect(page.get_by_role("spinbutton", name="Steps").first).to_have_value("77")
     expect(page.get_by_role("spinbutton", name="LoRA rank").first).to_have_value("16")
-    expect(page.get_by_text(t("training.changed_line", n=3, names="Steps, Learning rate, LoRA rank"))).to_be_visible()
+    expect(page.get_by_text(t("training.changed_line", n=3, names="Steps, Learning rate, LoRA rank")).first).to_be_visible()
     assert tab.console_errors == []
 
 

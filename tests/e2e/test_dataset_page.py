@@ -30,7 +30,7 @@ def test_from_an_odd_csv_to_a_run(server: Server, open_tab: OpenTab) -> None:
     page = go(tab, server, "dataset")
     page.get_by_text(t("dataset.upload")).first.click()
     page.locator("input[type=file]").set_input_files({"name": "FAQ 2026.csv", "mimeType": "text/csv", "buffer": CSV.encode()})
-    expect(page.get_by_text(t("import.mapping_text"))).to_be_visible()  # a mapping is suggested at once
+    expect(page.get_by_text(t("import.mapping_text")).first).to_be_visible()  # a mapping is suggested at once
     expect(page.get_by_text(QUESTIONS[0]).first).to_be_visible()
     tab.shoot("dataset-mapping")
     map_column(page, "prompt", "Antwort des Teams")  # the preview follows the choice
@@ -40,7 +40,7 @@ def test_from_an_odd_csv_to_a_run(server: Server, open_tab: OpenTab) -> None:
     map_column(page, "completion", "Antwort des Teams")
     expect(page.get_by_test_id("stChatMessage").first).to_contain_text(QUESTIONS[0])
     press(page, "import.keep")
-    expect(page.get_by_text(t("dataset.uploaded", name="faq-2026", rows=7))).to_be_visible()
+    expect(page.get_by_text(t("dataset.uploaded", name="faq-2026", rows=7)).first).to_be_visible()
 
     open_tab_named(page, "dataset.xray")
     expect(page.locator(".xray .learned").first).to_be_visible()
@@ -56,23 +56,23 @@ def test_from_an_odd_csv_to_a_run(server: Server, open_tab: OpenTab) -> None:
     tab.shoot("dataset-quality")
     press(page, "quality_page.apply")
     done = t("quality_page.done", version=2, rows=6, left_out=1, changed=0)
-    expect(page.get_by_text(done)).to_be_visible()
+    expect(page.get_by_text(done).first).to_be_visible()
 
     open_tab_named(page, "dataset.split")
     page.get_by_role("spinbutton", name=t("split.test")).fill("1")
     page.keyboard.press("Enter")
     press(page, "split.apply")
-    expect(page.get_by_text(t("split.done", version=3))).to_be_visible()
+    expect(page.get_by_text(t("split.done", version=3)).first).to_be_visible()
 
     open_tab_named(page, "dataset.history")
-    expect(page.get_by_text(t("history.version", number=3))).to_be_visible()
+    expect(page.get_by_text(t("history.version", number=3), exact=True).first).to_be_visible()
     tab.shoot("dataset-versions")
 
     button(page, "dataset.train").click()
     expect(page.get_by_role("heading", name=t("training.title"), exact=True)).to_be_visible()
     page.get_by_role("spinbutton", name="Steps").first.fill("3")
     page.keyboard.press("Enter")
-    expect(page.get_by_text(t("training.ready"))).to_be_visible()
+    expect(page.get_by_text(t("training.ready")).first).to_be_visible()
     press(page, "training.start")
     expect(page.get_by_text(t("status.completed")).first).to_be_visible(timeout=RUN_MS)
     expect(page.get_by_text("faq-2026@3").first).to_be_visible()
@@ -84,16 +84,16 @@ def test_samples_and_generated_rows(common_server: Server, open_tab: OpenTab) ->
     page = go(tab, common_server, "dataset")
     page.get_by_text(t("dataset.upload")).first.click()
     page.get_by_role("tab", name=t("import.tab_samples")).click()
-    expect(page.get_by_text(t("samples.text"))).to_be_visible()
+    expect(page.get_by_text(t("samples.text")).first).to_be_visible()
     tab.shoot("dataset-samples")
     button(page, "samples.take").click()
-    expect(page.get_by_text(t("dataset.uploaded", name="chat-general", rows=10))).to_be_visible()
+    expect(page.get_by_text(t("dataset.uploaded", name="chat-general", rows=10)).first).to_be_visible()
 
     page.get_by_role("tab", name=t("import.tab_generate")).click()
     text = page.get_by_role("textbox", name=t("synthesis.source_text"))
     text.fill("The shop opens at nine. It closes at five.\n\nParking is free.")
     text.press("Control+Enter")
-    expect(page.get_by_text(t("synthesis.pieces", count=1))).to_be_visible()
+    expect(page.get_by_text(t("synthesis.pieces", count=1)).first).to_be_visible()
     longest = page.get_by_role("spinbutton", name=re.compile("^Longest answer"))
     longest.fill("16")
     longest.press("Enter")
@@ -112,6 +112,6 @@ def test_the_page_in_japanese(common_server: Server, open_tab: OpenTab) -> None:
     page = go(tab, common_server, "dataset?data=japanese", lang="ja")
     page.get_by_role("tab", name=t("dataset.quality", "ja")).click()
     page.get_by_role("button", name=t("quality_page.check", "ja")).click()
-    expect(page.get_by_text(t("quality_page.normalise", "ja"))).to_be_visible()
+    expect(page.get_by_text(t("quality_page.normalise", "ja")).first).to_be_visible()
     tab.shoot("dataset-quality-ja")
     assert tab.console_errors == []

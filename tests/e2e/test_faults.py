@@ -37,11 +37,11 @@ def test_a_killed_server_loses_nothing_and_stop_asks_first(server: Server, open_
 
     page.get_by_role("button", name=t("run.stop"), exact=True).click()
     page.get_by_role("button", name=t("run.stop_yes")).click()
-    expect(page.get_by_text(t("run.ended_cancelled"))).to_be_visible()
+    expect(page.get_by_text(t("run.ended_cancelled")).first).to_be_visible()
 
 
 def test_a_second_server_shows_a_banner(server: Server, serve: Serve, open_tab: OpenTab) -> None:
     page = open_tab().page
     page.goto(serve(server.data_dir).address)
-    expect(page.get_by_text(t("app.read_only"))).to_be_visible()
+    expect(page.get_by_text(t("app.read_only")).first).to_be_visible()
     expect(page.get_by_role("button", name=t("home.demo_button"))).to_be_disabled()

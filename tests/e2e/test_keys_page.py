@@ -50,7 +50,7 @@ def test_a_typed_key_is_sent_once_and_forgotten(server: Server, open_tab: OpenTa
     choose_key(page, "A_MODEL_KEY")
     page.locator("input[type=password]").fill(KEY)
     page.get_by_role("button", name=t("common.save"), exact=True).click()
-    expect(page.get_by_text(t("keys.saved", name="A_MODEL_KEY"))).to_be_visible()
+    expect(page.get_by_text(t("keys.saved", name="A_MODEL_KEY")).first).to_be_visible()
     expect(page.locator("input[type=password]")).to_have_value("")
     assert KEY in key_file().read_text()
     assert key_file().stat().st_mode & 0o777 == 0o600
@@ -59,7 +59,7 @@ def test_a_typed_key_is_sent_once_and_forgotten(server: Server, open_tab: OpenTa
     choose_key(page, "A_MODEL_KEY")
     page.get_by_role("button", name=t("keys.remove")).click()
     page.get_by_role("dialog").get_by_role("button", name=t("common.delete")).click()
-    expect(page.get_by_text(t("keys.removed", name="A_MODEL_KEY"))).to_be_visible()
+    expect(page.get_by_text(t("keys.removed", name="A_MODEL_KEY")).first).to_be_visible()
     assert KEY not in key_file().read_text()
     assert [KEY.encode() in frame for frame in sent].count(True) == 1
     assert KEY not in page.content()

@@ -69,17 +69,17 @@ def test_real_runs_are_laid_over_each_other_and_run_again(tmp_path: Path, open_t
     expect(page.get_by_test_id("stCode")).to_contain_text("facts in haste: 30")
     expect(page.get_by_test_id("stCode")).not_to_contain_text("batch_size")
     views(page, "sweep")
-    expect(page.get_by_text(t("overlay.parallel"))).to_be_visible()
+    expect(page.get_by_text(t("overlay.parallel")).first).to_be_visible()
     tab.shoot("61-what-made-the-difference")
     press(page, "overlay.again", name="sums")
     steps = page.get_by_role("spinbutton", name="Steps").first
     expect(steps).to_have_value("120")
     steps.fill("3")
     page.keyboard.press("Enter")
-    expect(page.get_by_text(t("training.ready"))).to_be_visible()
+    expect(page.get_by_text(t("training.ready")).first).to_be_visible()
     expect(button(page, "training.start")).to_be_enabled()
     press(page, "training.start")
-    expect(page.get_by_text(t("run.done_title"))).to_be_visible(timeout=RUN_MS)
+    expect(page.get_by_text(t("run.done_title")).first).to_be_visible(timeout=RUN_MS)
     newest = ExperimentStore(folder).all()[0][0]
     assert (newest.data, newest.summary["steps"]) == ("sums@1", 3)
     assert tab.console_errors == []

@@ -44,14 +44,14 @@ def test_the_planners_fix_changes_the_form(tight: Server, open_tab: OpenTab) -> 
     expect(page.get_by_role("listitem").filter(has_text="Gradient checkpointing")).to_be_visible()  # among the changed settings
     expect(page.get_by_role("button", name=FIX)).to_have_count(0)
     button(page, "training.measure").click()
-    expect(page.get_by_text(re.compile("by measurement"))).to_be_visible(timeout=RUN_MS)
+    expect(page.get_by_text(re.compile("by measurement")).first).to_be_visible(timeout=RUN_MS)
     assert tab.console_errors == []
 
 
 def start_sweep(page: Page) -> None:
     page.get_by_role("spinbutton", name="Steps").first.fill("400")
     page.keyboard.press("Enter")
-    expect(page.get_by_text(re.compile("400 steps"))).to_be_visible()
+    expect(page.get_by_text(re.compile("400 steps")).first).to_be_visible()
     drawn(page)
     page.get_by_text(t("training.sweep"), exact=True).click()
     choose_several(page, page.get_by_test_id("stMultiSelect").filter(has_text=t("training.sweep_fields")), "Seed")
@@ -62,7 +62,7 @@ def test_three_runs_are_queued_reordered_paused_resumed_and_cancelled(server: Se
     tab = open_tab(height=1400)  # the list of settings opens downward
     page = go(tab, server, "training")
     start_sweep(page)
-    expect(page.get_by_text(t("queue.waiting"), exact=True)).to_be_visible()
+    expect(page.get_by_text(t("queue.waiting"), exact=True).first).to_be_visible()
     expect(page.get_by_role("button", name=re.compile(r"^2\. "))).to_be_visible()
     expect(button(page, "run.pause")).to_be_visible()
     second, third = cards(page)
@@ -72,7 +72,7 @@ def test_three_runs_are_queued_reordered_paused_resumed_and_cancelled(server: Se
     wait_for(lambda: cards(page) == [third, second])  # the page renews itself meanwhile
 
     button(page, "run.pause").click()
-    expect(page.get_by_text(t("queue.paused"), exact=True)).to_be_visible()
+    expect(page.get_by_text(t("queue.paused"), exact=True).first).to_be_visible()
     expect(page.get_by_role("button", name=re.compile(r"^1\. "))).to_have_text(f"1. {second}")  # the third began
     button(page, "run.resume").click()
     expect(page.get_by_text(t("queue.paused"), exact=True)).to_be_hidden()
@@ -109,7 +109,7 @@ def test_alerts_grid_of_answers_and_more_steps(server: Server, misleading: Path,
     tab = open_tab()
     page = go(tab, server, "training?view=run")
     expect(page.get_by_text(re.compile("the model learns by heart")).first).to_be_visible(timeout=RUN_MS)
-    expect(page.get_by_text(t("run.done_title"))).to_be_visible(timeout=RUN_MS)
+    expect(page.get_by_text(t("run.done_title")).first).to_be_visible(timeout=RUN_MS)
     page.get_by_text(t("run.grid"), exact=True).click()
     expect(page.get_by_test_id("stExpanderDetails").get_by_test_id("stDataFrame")).to_be_visible()
     tab.shoot("14-run-alerts-grid")
@@ -117,8 +117,8 @@ def test_alerts_grid_of_answers_and_more_steps(server: Server, misleading: Path,
     page.get_by_role("spinbutton", name=t("run.more_steps")).fill("10")
     page.keyboard.press("Enter")
     page.get_by_test_id("stPopoverBody").get_by_role("button", name=t("run.more")).click()
-    expect(page.get_by_text(re.compile(t("run.continued_from", name="OVERFIT")))).to_be_visible()
-    expect(page.get_by_text(re.compile(t("run.step", step="50", iters="50")))).to_be_visible(timeout=RUN_MS)
+    expect(page.get_by_text(re.compile(t("run.continued_from", name="OVERFIT"))).first).to_be_visible()
+    expect(page.get_by_text(re.compile(t("run.step", step="50", iters="50"))).first).to_be_visible(timeout=RUN_MS)
     assert tab.console_errors == []
 
 
@@ -128,7 +128,7 @@ def test_a_run_is_paused_and_resumed_on_its_own_page(server: Server, open_tab: O
     page = go(tab, server, "training", "ja")
     page.get_by_role("spinbutton", name="ステップ数").first.fill("3000")
     page.keyboard.press("Enter")
-    expect(page.get_by_text(re.compile("3,000"))).to_be_visible()
+    expect(page.get_by_text(re.compile("3,000")).first).to_be_visible()
     ja = lambda key: page.get_by_role("button", name=t(key, "ja"), exact=True)  # noqa: E731
     ja("training.start").click()
     expect(ja("run.pause")).to_be_enabled()

@@ -27,7 +27,7 @@ def test_settings_in_a_browser(taught: Path, tmp_path: Path, open_tab: OpenTab, 
     button(dialog, "storage.clean").hover()
     assert {run.path: run.checkpoint_steps() for run in runs} == before
     button(dialog, "storage.clean").click()
-    expect(page.get_by_text("MB freed")).to_be_visible()
+    expect(page.get_by_text("MB freed").first).to_be_visible()
     for run in runs:
         assert run.checkpoint_steps() == before[run.path][-1:]
         assert run.has_adapter()
@@ -49,7 +49,7 @@ def test_settings_in_a_browser(taught: Path, tmp_path: Path, open_tab: OpenTab, 
     page.wait_for_function(DARK)
     other = open_tab().page
     other.goto(f"{server.address}/settings")
-    expect(other.get_by_text(t("settings.for_you"))).to_be_visible()
+    expect(other.get_by_text(t("settings.for_you")).first).to_be_visible()
     drawn(other)
     assert not other.evaluate(DARK)
     assert tab.console_errors == []

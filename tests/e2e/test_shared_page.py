@@ -29,7 +29,7 @@ def test_a_viewer_enters_looks_and_leaves(tmp_path: Path, open_tab: OpenTab, tau
         tab.shoot("70-door")
         page.get_by_role("button", name=t("login.enter")).click()
         expect(page.get_by_role("heading", name=t("experiments.title"), exact=True)).to_be_visible()
-        expect(page.get_by_test_id("stSidebar").get_by_text(f"山田 太郎 · {t('role.viewer')}")).to_be_visible()
+        expect(page.get_by_test_id("stSidebar").get_by_text(f"山田 太郎 · {t('role.viewer')}").first).to_be_visible()
         page.goto(server.address)
         expect(page.get_by_role("button", name=t("home.demo_button"))).to_be_disabled()
         tab.shoot("71-viewer-home")
@@ -47,7 +47,7 @@ def test_a_viewer_enters_looks_and_leaves(tmp_path: Path, open_tab: OpenTab, tau
         page.get_by_role("link", name=t("login.leave")).click()
         expect(page.get_by_label(t("login.code"))).to_be_visible()
         other.get_by_role("link", name=t("nav.adapters")).click()
-        expect(other.get_by_text(t("error.session_over"))).to_be_visible()
+        expect(other.get_by_text(t("error.session_over")).first).to_be_visible()
         other.get_by_role("link", name=t("login.enter_again")).click()
         expect(other.get_by_label(t("login.code"))).to_be_visible()
         assert other.url == f"{server.address}/login?next=%2Fadapters"
