@@ -1,7 +1,8 @@
 """Many eyes on one run: tabs on its page and curves alone, as often as the server lets them ask, against a server on one core.
 
 The run is real, and so are the tabs' questions (benchmarks/watching.py): the page by websocket, figures and curves each second, and what an
-event or the end of the run has each tab draw anew. Before that: what 20 tabs take from the run, as CPU time of a step beside them.
+event or the end of the run has each tab draw anew. Before that: what 20 tabs take from the run, as CPU time of a step while they look on
+and while they do not, in turns so short that what other tenants of the machine do falls on both.
 `make bench BENCH=viewers`; PAGES, POLLERS, SECONDS and TURNS may be set.
 """
 
@@ -30,19 +31,25 @@ from tunesmith.store.files import LineTail
 from tunesmith.training.config import TrainConfig
 
 PAGES, POLLERS, SECONDS, TURNS = (
-    int(os.environ.get(name, default)) for name, default in (("PAGES", 50), ("POLLERS", 100), ("SECONDS", 20), ("TURNS", 12))
+    int(os.environ.get(name, default)) for name, default in (("PAGES", 50), ("POLLERS", 100), ("SECONDS", 20), ("TURNS", 24))
 )
-WARM_SECONDS, AT_ONCE, BESIDE = 3.0, 10, 20
+WARM_SECONDS, SETTLE_SECONDS, AT_ONCE, BESIDE = 3.0, 1.0, 10, 20
 FIRST, LAST = -15, 19  # niceness
-STEPS_BETWEEN_EVENTS = 200  # what is measured holds one of them, always
+STEPS_BETWEEN_EVENTS = 100  # what is measured holds one of them, always
 
 
 async def open_tabs(port: int, run: str, count: int) -> list[Tab]:
     """Open so many tabs, a few at once."""
     tabs = [Tab(port, run, f"tab{number}") for number in range(count)]
-    for place in range(0, count, AT_ONCE):
-        await asyncio.gather(*(tab.open() for tab in tabs[place : place + AT_ONCE]))
+    for first in range(0, count, AT_ONCE):
+        await asyncio.gather(*(tab.open() for tab in tabs[first : first + AT_ONCE]))
     return tabs
+
+
+def show(watching: Sequence[Tab | Curve], shown: bool) -> None:
+    """Let people look at their tabs, or away from them."""
+    for each in watching:
+        each.shown.set() if shown else each.shown.clear()
 
 
 async def close_tabs(tabs: Sequence[Tab], following: Sequence[asyncio.Future[None]]) -> None:
@@ -64,6 +71,7 @@ async def watch_server(server: Server, run: str, pages: int, pollers: int) -> di
     tabs = await open_tabs(server.port, run, pages)
     alone: Times = defaultdict(list)
     curves = [Curve(Connection(server.port), run, f"curve{number}", alone) for number in range(pollers)]
+    show([*tabs, *curves], shown=True)
     following = [asyncio.ensure_future(each.follow()) for each in (*tabs, *curves)]
     await asyncio.sleep(WARM_SECONDS)
     before, began = process.cpu_times(), time.perf_counter()
@@ -139,22 +147,17 @@ def cpu_of_a_step(worker: psutil.Process, metrics: Path) -> float:
     return (after.user + after.system - before.user - before.system) / (last - first)
 
 
-async def cpu_beside_tabs(server: Server, run: str, worker: psutil.Process, metrics: Path) -> float:
-    """Return the CPU seconds of a step while `BESIDE` tabs look on."""
+async def measure_beside(server: Server, run: str, worker: psutil.Process, metrics: Path) -> dict[str, Any]:
+    """Return the CPU time of a step alone and beside `BESIDE` tabs, by turns, and the mean of the turns' ratios with its 95 % interval."""
     tabs = await open_tabs(server.port, run, BESIDE)
     following = [asyncio.ensure_future(tab.follow()) for tab in tabs]
-    await asyncio.sleep(WARM_SECONDS)
-    seconds = await asyncio.to_thread(cpu_of_a_step, worker, metrics)
+    alone, beside = list[float](), list[float]()
+    for turn in range(TURNS):
+        for shown in (False, True) if turn % 2 else (True, False):
+            show(tabs, shown)
+            await asyncio.sleep(SETTLE_SECONDS)
+            (beside if shown else alone).append(await asyncio.to_thread(cpu_of_a_step, worker, metrics))
     await close_tabs(tabs, following)
-    return seconds
-
-
-async def measure_beside(server: Server, run: str, worker: psutil.Process, metrics: Path) -> dict[str, Any]:
-    """Return the CPU time of a step alone and beside tabs, by turns, and the mean of the turns' ratios with its 95 % interval."""
-    alone, beside = [], []
-    for _ in range(TURNS):
-        alone.append(await asyncio.to_thread(cpu_of_a_step, worker, metrics))
-        beside.append(await cpu_beside_tabs(server, run, worker, metrics))
     ratio = mean_interval(np.array(beside) / np.array(alone))
     return {
         "step_cpu_ratio_beside_20": ratio.mean, "step_cpu_ratio_low": ratio.low, "step_cpu_ratio_high": ratio.high,
@@ -191,8 +194,9 @@ def main() -> None:
             while not metrics.exists():
                 time.sleep(0.1)
             place(worker, [1], FIRST)
-            beside = asyncio.run(measure_beside(server, run, worker, metrics)) if TURNS else {}
             place(psutil.Process(server.process.pid), [0], FIRST)
+            place(psutil.Process(), [0], FIRST)  # the viewers are other computers: nothing of theirs runs where the run does
+            beside = asyncio.run(measure_beside(server, run, worker, metrics)) if TURNS else {}
             place(psutil.Process(), [1], FIRST)
             place(worker, [1], LAST)  # it goes on, so that there is something new; the viewers themselves need the other core
             watched = asyncio.run(watch_server(server, run, PAGES, POLLERS))

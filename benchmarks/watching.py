@@ -32,7 +32,8 @@ class Connection:
 
     async def get(self, path: str) -> tuple[int, bytes]:
         """Ask as a browser does; return (status, body)."""
-        self._streams = self._streams or await asyncio.open_connection("127.0.0.1", self.port, limit=2**22)
+        if self._streams is None or self._streams[0].at_eof():  # the server hangs up on who asks nothing for a while
+            self._streams = await asyncio.open_connection("127.0.0.1", self.port, limit=2**22)
         reader, writer = self._streams
         writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\nAccept-Encoding: gzip, deflate, br\r\n\r\n".encode())
         status, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
@@ -49,19 +50,20 @@ class Connection:
 
 @dataclass
 class Curve:
-    """One plot that asks for what is new."""
+    """One plot that asks for what is new, while it is `shown`."""
 
     connection: Connection
     run: str
     name: str
     took: Times
+    shown: asyncio.Event = field(default_factory=asyncio.Event)
     bytes_read: int = 0
     revision: int = -1
 
     async def follow(self) -> None:
         """Ask again and again, from a random moment on."""
         await asyncio.sleep(random.random() * self.connection.every_seconds)
-        while True:
+        while await self.shown.wait():
             asked = time.perf_counter()
             status, body = await self.connection.get(f"/live/runs/{self.run}?since={self.revision}&smoothing=0&viewer={self.name}")
             self.took["curve"].append((asked, time.perf_counter() - asked))
@@ -75,7 +77,7 @@ class Curve:
 
 @dataclass
 class Tab:
-    """One browser tab on a run's page, or on another `page`."""
+    """One browser tab on a run's page, or on another `page`; while it is not `shown`, it asks nothing, as a tab behind others."""
 
     port: int
     run: str
@@ -86,6 +88,7 @@ class Tab:
     broken: int = 0
     bytes_read: int = 0
     stage: str = ""
+    shown: asyncio.Event = field(default_factory=asyncio.Event)
     _known: dict[str, None] = field(default_factory=dict)
     _asked: dict[str, float] = field(default_factory=dict)
     _waiting: set[str] = field(default_factory=set)
@@ -105,7 +108,7 @@ class Tab:
     async def follow(self) -> None:
         """Ask for figures and curves, each on its own turn, and draw anew what has grown old."""
         connections = [Connection(self.port), Connection(self.port)]
-        curve = Curve(connections[0], self.run, self.name, self.took)
+        curve = Curve(connections[0], self.run, self.name, self.took, self.shown)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(curve.follow())
@@ -117,7 +120,7 @@ class Tab:
 
     async def _follow_figures(self, connection: Connection, tasks: asyncio.TaskGroup) -> None:
         await asyncio.sleep(random.random() * connection.every_seconds)
-        while True:
+        while await self.shown.wait():
             asked = time.perf_counter()
             status, body = await connection.get(f"/live/runs/{self.run}/figures?lang=en&viewer={self.name}")
             self.took["figures"].append((asked, time.perf_counter() - asked))

@@ -63,7 +63,7 @@ everything = experiments.look(services())
 if everything.unreadable:
     draw_unreadable(everything.unreadable)
 if any(row.active for row in everything.rows):
-    watch_queue({"runs": queue.marks(services())["runs"]})
+    watch_queue({"runs": queue.marks(queue.overview(services()))["runs"]})
 if everything.rows:
     shown = draw_view(everything.rows)
     matching = experiment_search.find(everything.rows, shown.query)

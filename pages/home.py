@@ -18,7 +18,7 @@ from tunesmith.ui.session import services, t
 def draw_active() -> None:
     """Draw the run that is going on; it is drawn anew when the queue has changed."""
     with guarded():
-        watch_queue(queue.marks(services()))
+        watch_queue(queue.marks(queue.overview(services())))
         found = home.overview(services())
         st.markdown(f"##### {t('home.running_now')}")
         if found.active is None:

@@ -19,6 +19,7 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Response, expect, sync_playwright
 
+from tests.e2e.settled import touch_settled_pages, watch
 from tests.taught import teach, write_sums
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,6 +30,7 @@ PICTURES = bool(os.environ.get("TUNESMITH_TESTS_KEEP_PICTURES"))
 PORTS = range(20_000, 32_000)  # the system gives none of them to anybody who asks for any
 OWN = ("http://127.0.0.1", "data:", "blob:")
 expect.set_options(timeout=PATIENCE_MS)
+touch_settled_pages()
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
     "--disable-sync",
@@ -181,6 +183,7 @@ class Watched:
 
     def __init__(self, context: BrowserContext) -> None:
         context.set_default_timeout(PATIENCE_MS)
+        watch(context)
         self.page: Page = context.new_page()
         self.console_errors: list[str] = []
         self.foreign: list[str] = []

@@ -74,7 +74,7 @@ def test_three_runs_are_queued_reordered_paused_resumed_and_cancelled(server: Se
     button(page, "run.pause").click()
     expect(page.get_by_text(t("queue.paused"), exact=True).first).to_be_visible()
     expect(page.get_by_role("button", name=re.compile(r"^1\. "))).to_have_text(f"1. {second}")  # the third began
-    button(page, "run.resume").click()
+    button(page, "common.resume").click()
     expect(page.get_by_text(t("queue.paused"), exact=True)).to_be_hidden()
     expect(page.get_by_role("button", name=re.compile(r"^2\. "))).to_be_visible()
     button(page, "queue.cancel").last.click()
@@ -134,9 +134,9 @@ def test_a_run_is_paused_and_resumed_on_its_own_page(server: Server, open_tab: O
     expect(ja("run.pause")).to_be_enabled()
     page.wait_for_function("() => (document.querySelector('.tunesmith-live .plot')?.data?.[0].x.length ?? 0) >= 2")
     ja("run.pause").click()
-    expect(ja("run.resume")).to_be_visible()
+    expect(ja("common.resume")).to_be_visible()
     tab.shoot("15-run-paused-ja")
-    ja("run.resume").click()
+    ja("common.resume").click()
     expect(ja("run.pause")).to_be_enabled()
     drawn = "() => document.querySelector('.tunesmith-live .plot').data[0].x.length"
     before = page.evaluate(drawn)

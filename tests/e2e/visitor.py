@@ -9,6 +9,7 @@ from functools import partial
 from playwright.sync_api import Error, Locator, Page, expect
 
 from tests.e2e.conftest import PATIENCE_MS, Server, Watched
+from tests.e2e.settled import wait_settled
 from tunesmith.i18n.catalog import t
 
 RUN_MS = 240_000  # a whole run of the demo: 40 s on two free cores
@@ -28,7 +29,7 @@ def go(tab: Watched, server: Server, page: str, lang: str = "en") -> Page:
 
 def drawn(page: Page) -> None:
     """Wait until the server draws no more: what is pressed meanwhile may be another thing a moment later."""
-    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+    wait_settled(page, PATIENCE_MS)
 
 
 def button(page: Page | Locator, key: str, **values: object) -> Locator:

@@ -76,7 +76,7 @@ def test_one_whose_process_died_goes_on(
     monkeypatch.setattr(job_files, "_start_worker", lambda folder, *_: launched.append(folder.name))
     app = open_page("evaluate", lang, view="benchmark")
     assert t("job.died_may_go_on", lang) in [each.value for each in app.warning]
-    next(button for button in app.button if button.label == t("job.resume", lang)).click().run()
+    next(button for button in app.button if button.label == t("common.resume", lang)).click().run()
     assert not app.exception
     assert launched == [folder.name]
 

@@ -291,7 +291,7 @@ def test_an_unfinished_one_goes_on(open_page: OpenPage, services: Services, tune
     assert_healthy(app)
     assert (t("error.evaluation_data_changed", data="company_facts", split="test") in [e.value for e in app.error]) == (status == "failed")
     assert t("evaluation.rows_shown", shown=12, rows=12) in [c.value for c in app.caption]  # its answers so far
-    click(app, t("evaluation.resume"))
+    click(app, t("common.resume"))
     assert started == [found, found]
 
 

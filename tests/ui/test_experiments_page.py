@@ -286,13 +286,13 @@ def test_the_list_renews_itself_while_a_run_goes_on(open_page: OpenPage, service
         return [data["marks"] for data in drawn if data.get("address") == "/live/queue"]
 
     run = add_run(services, "running")
-    assert watched() == [{"runs": queue.marks(services)["runs"]}]
+    assert watched() == [{"runs": queue.marks(queue.overview(services))["runs"]}]
     (before,) = watched()
     with services.store.folder(run.id).metrics.open("ab") as metrics:
         metrics.write(b'{"attempt":1,"step":11,"train_loss":0.2}\n')
-    assert before["runs"] == queue.marks(services)["runs"], "a step is no reason to draw thousands of lines anew"
+    assert before["runs"] == queue.marks(queue.overview(services))["runs"], "a step is no reason to draw thousands of lines anew"
     services.store.transition(run, "stopping")
-    assert queue.marks(services)["runs"] != before["runs"]
+    assert queue.marks(queue.overview(services))["runs"] != before["runs"]
     services.store.transition(services.store.get(run.id), "cancelled")
     assert watched() == []
 

@@ -93,7 +93,7 @@ def test_a_rubric_and_one_that_died_are_told(services: Services, open_page: Open
     app = open_page("evaluate", lang, view="judge", judgement=stopped)
     words = words_of(app)
     assert t("judge.ended_early", lang, asked="59", all="60") in words
-    assert t("judge.resume", lang) in words
+    assert t("common.resume", lang) in words
     assert t("judge.rubric_note", lang) in words
     table = app.dataframe[0].value
     assert list(table[t("judge.criterion", lang)]) == [t("judge.mean_of_all", lang), "right", "short"]

@@ -90,6 +90,18 @@ def test_a_key_of_another_name_is_set(open_page: OpenPage) -> None:
     assert "A_KEY" in app.selectbox(key="keys-name").options
 
 
+def test_a_key_typed_while_another_was_chosen_is_kept_for_neither(open_page: OpenPage) -> None:
+    app = open_page("settings", view="keys")
+    box = app.selectbox(key="keys-name")
+    box.options.append("A_KEY")
+    box.set_value("A_KEY")
+    field(app).set_value(KEY)
+    app = press(app, t("common.save"))  # the page still shows the form of the first
+    assert [error.value for error in app.error] == [t("error.key_chosen_meanwhile", name=HUB)]
+    assert not key_file().exists()
+    assert KEY not in everything_kept(app)
+
+
 def test_a_key_in_the_field_of_the_name_is_refused(open_page: OpenPage) -> None:
     app = choose(open_page("settings", view="keys"), KEY)
     assert [error.value for error in app.error] == [t("error.key_name_wrong")]

@@ -126,7 +126,7 @@ def test_what_ended_early_can_go_on(open_page: OpenPage, services: Services, hub
     assert_healthy(app)
     assert t("job.died", lang) not in everything_visible(app)
     hub.models.clear()
-    button(app, "job.resume", lang).click().run()
+    button(app, "common.resume", lang).click().run()
     assert "resolve" not in str(hub.asked)
     assert not (folder / "cancel").exists()
     assert (folder / "log.txt").exists()  # a worker was started

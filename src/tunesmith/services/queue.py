@@ -60,13 +60,12 @@ def overview(s: Services) -> Queue:
     )
 
 
-def marks(s: Services) -> dict[str, int]:
+def marks(queue: Queue) -> dict[str, int]:
     """Return what changes as soon as the queue looks otherwise, to whomever; `runs` when a run has come, gone or another state."""
-    found = overview(s)
-    states = [(state.id, state.name, state.status, state.step) for state in (*found.active, *found.paused)]
-    waiting = [(each.id, each.name, each.priority, each.position) for each in found.waiting]
+    states = [(state.id, state.name, state.status, state.step) for state in (*queue.active, *queue.paused)]
+    waiting = [(each.id, each.name, each.priority, each.position) for each in queue.waiting]
     runs = [*(state[::2] for state in states), *(each[0] for each in waiting)]
-    return {name: zlib.crc32(repr(told).encode()) for name, told in (("queue", (states, waiting, found.quiet)), ("runs", runs))}
+    return {name: zlib.crc32(repr(told).encode()) for name, told in (("queue", (states, waiting, queue.quiet)), ("runs", runs))}
 
 
 def _waiting(s: Services, experiment: Experiment, position: int) -> Waiting:

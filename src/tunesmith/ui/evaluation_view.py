@@ -78,7 +78,7 @@ def _draw_actions(evaluation: Evaluation) -> None:
     """Draw what can be done with an evaluation; what fails is told beside it."""
     locked = services().read_only
     ended = evaluation.job.ended
-    if evaluation.job.status in RESUMABLE and st.button(t("evaluation.resume"), icon=":material/resume:", disabled=locked):
+    if evaluation.job.status in RESUMABLE and st.button(t("common.resume"), icon=":material/resume:", disabled=locked):
         with guarded():
             shelved.resume(services(), evaluation.id)
             _open(evaluation.id)

@@ -34,7 +34,7 @@ def draw_view(rows: Sequence[ExperimentRow]) -> ListView:
     columns = columns_of(rows)
     labels = column_labels(columns)
     _begin(columns)
-    search, order, more, shown = st.columns([4, 2, 1.6, 1.2], vertical_alignment="bottom")
+    search, order, more, shown = st.columns([3.6, 2, 1.6, 1.6], vertical_alignment="bottom")
     search.text_input(
         t("experiments.search"), key=_key("q"), help=t("experiments.search_help"), placeholder=t("experiments.search_placeholder"),
         icon=":material/search:",

@@ -99,7 +99,7 @@ def _draw_ended(
 
 
 def _draw_resume(job: Job, resume: Callable[[str], object]) -> None:
-    if st.button(t("job.resume"), key=f"resume-{job.id}", icon=":material/play_arrow:", disabled=services().read_only):
+    if st.button(t("common.resume"), key=f"resume-{job.id}", icon=":material/resume:", disabled=services().read_only):
         with guarded():
             resume(job.id)
             st.rerun()

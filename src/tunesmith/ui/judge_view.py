@@ -71,7 +71,7 @@ def _draw_going_on(found: Judged) -> None:
     st.warning(
         t("judge.ended_early", asked=show_count(answered), all=show_count(wanted) if wanted else "?"), icon=":material/pause_circle:"
     )
-    _draw_resume(found, t("judge.resume"))
+    _draw_resume(found, t("common.resume"))
 
 
 def _draw_asking_again(found: Judged) -> None:

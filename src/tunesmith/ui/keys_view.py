@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from tunesmith.access.people import ADMIN
+from tunesmith.errors import UserError
 from tunesmith.services import keys
 from tunesmith.services.keys import KnownKey
 from tunesmith.system.secrets import ENVIRONMENT, HUB, check_key_name
@@ -13,7 +14,7 @@ from tunesmith.ui.dialogs import ask_delete
 from tunesmith.ui.messages import guarded, toast
 from tunesmith.ui.session import services, t
 
-TURN = "keys-turn"
+NAME, TURN = "keys-name", "keys-turn"
 
 
 def draw_keys() -> None:
@@ -28,7 +29,7 @@ def draw_keys() -> None:
     with st.expander(t("keys.order"), icon=":material/sort:"):
         st.markdown(t("keys.order_text"))
     name = st.selectbox(
-        t("keys.name"), [key.name for key in found], accept_new_options=True, help=t("keys.name_help"), key="keys-name"
+        t("keys.name"), [key.name for key in found], accept_new_options=True, help=t("keys.name_help"), key=NAME
     )  # fmt: skip
     check_key_name(name or "")
     _draw_form(next((key for key in found if key.name == name), None) or keys.find_key(s, name))
@@ -49,7 +50,7 @@ def _draw_table(found: list[KnownKey], with_places: bool) -> None:
 
 def _draw_form(key: KnownKey) -> None:
     turn = st.session_state.setdefault(TURN, 0)
-    field, hosts = f"keys-value-{turn}", f"keys-hosts-{key.name}-{turn}"
+    field, hosts = f"keys-value-{key.name}-{turn}", f"keys-hosts-{key.name}-{turn}"
     with st.form("keys"):
         st.text_input(t("keys.value"), type="password", help=t("keys.value_help"), placeholder=t("keys.value_form"), key=field)
         if ENVIRONMENT in key.places:
@@ -67,11 +68,14 @@ def _draw_form(key: KnownKey) -> None:
 def _save(key: KnownKey, field: str, hosts_field: str) -> None:
     """Keep what was typed; of a key that is set, the hosts alone when no new value was.
 
-    The field's state is deleted and another field drawn, so that neither server nor browser holds it on.
+    The field's state is deleted and another field drawn, so that neither server nor browser holds it on. Where another key was chosen
+    and the page not drawn for it yet, nothing is kept: it would be kept for the key before, and sent to that one's hosts.
     """
     value, hosts = st.session_state.pop(field), st.session_state[hosts_field].splitlines()
     st.session_state[TURN] += 1
     with guarded():
+        if st.session_state[NAME] != key.name:
+            raise UserError("key_chosen_meanwhile", name=key.name)
         if value or not key.is_set:
             keys.set_key(services(), key.name, value, hosts)
             toast(t("keys.saved", name=key.name))

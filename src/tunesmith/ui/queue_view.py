@@ -24,8 +24,8 @@ def draw_queue() -> None:
 
 def _draw_all() -> None:
     with guarded():
-        watch_queue(queue.marks(services()))
         found = queue.overview(services())
+        watch_queue(queue.marks(found))
         if found.quiet:
             st.info(t("queue.quiet"), icon=":material/bedtime:")
         st.markdown(f"##### {t('queue.running')}")
@@ -117,7 +117,7 @@ def _draw_paused(state: RunSnapshot) -> None:
 
 def draw_resume(state: RunSnapshot) -> None:
     """Draw the button that lets a run go on from its newest checkpoint."""
-    if st.button(t("run.resume"), key=f"resume-{state.id}", icon=":material/resume:", disabled=services().read_only):
+    if st.button(t("common.resume"), key=f"resume-{state.id}", icon=":material/resume:", disabled=services().read_only):
         try:
             runs.resume(services(), state.id)
         except UserError as error:

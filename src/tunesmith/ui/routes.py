@@ -71,7 +71,7 @@ async def queue_marks(request: Request) -> Response:
 async def _queue(request: Request) -> bytes:
     del request
     services = context.open_services()
-    return await ANSWERS.find("queue", lambda: orjson.dumps({"marks": queue.marks(services)}), 4 * FRESH_SECONDS)
+    return await ANSWERS.find("queue", lambda: orjson.dumps({"marks": queue.marks(queue.overview(services))}), 4 * FRESH_SECONDS)
 
 
 async def overlay_series(request: Request) -> Response:

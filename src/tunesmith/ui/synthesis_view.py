@@ -135,7 +135,7 @@ def _draw_ended(found: Generation, finish: Finish) -> None:
             t("synthesis.keep"), key=f"keep-{found.id}", type="primary", icon=":material/add:", disabled=locked
         )
         if found.status != "completed" and st.button(
-            t("synthesis.resume"), key=f"go-on-{found.id}", icon=":material/resume:", disabled=locked
+            t("common.resume"), key=f"go-on-{found.id}", icon=":material/resume:", disabled=locked
         ):
             synthesis.resume(services(), found.id)
             st.rerun()
