@@ -9,6 +9,7 @@ and while they do not, in turns so short that what other tenants of the machine 
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import statistics
 import tempfile
@@ -16,10 +17,12 @@ import time
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import psutil
 
 from benchmarks.reporting import publish
@@ -31,11 +34,12 @@ from tunesmith.store.files import LineTail
 from tunesmith.training.config import TrainConfig
 
 PAGES, POLLERS, SECONDS, TURNS = (
-    int(os.environ.get(name, default)) for name, default in (("PAGES", 50), ("POLLERS", 100), ("SECONDS", 20), ("TURNS", 24))
+    int(os.environ.get(name, default)) for name, default in (("PAGES", 50), ("POLLERS", 100), ("SECONDS", 20), ("TURNS", 120))
 )
-WARM_SECONDS, SETTLE_SECONDS, AT_ONCE, BESIDE = 3.0, 1.0, 10, 20
+WARM_SECONDS, AT_ONCE, BESIDE = 3.0, 10, 20
 FIRST, LAST = -15, 19  # niceness
-STEPS_BETWEEN_EVENTS = 100  # what is measured holds one of them, always
+STEPS_BETWEEN_EVENTS, FROM_STEP, TO_STEP = 40, 4, 36  # what is measured lies between two events
+TOKENS = 32  # of each row: every step has the same to do
 
 
 async def open_tabs(port: int, run: str, count: int) -> list[Tab]:
@@ -112,10 +116,12 @@ def _times(seconds: list[float]) -> dict[str, float]:
 def start_run(folder: Path) -> str:
     """Queue a real run that lasts longer than the measurement."""
     os.environ["TUNESMITH_DATA_DIR"] = str(folder)
+    rows = folder.parent / "rows.jsonl"
+    rows.write_bytes(b"\n".join(orjson.dumps({"text": f"{number}. {'The shop opens at nine. ' * TOKENS}"}) for number in range(64)))
     services = context.build_services()
     try:
         config = TrainConfig(
-            model="demo", data="company_facts", iters=1_000_000, batch_size=1, max_seq_length=64, steps_per_report=1,
+            model="demo", data=str(rows), iters=1_000_000, batch_size=1, max_seq_length=TOKENS, steps_per_report=1,
             steps_per_eval=STEPS_BETWEEN_EVENTS, save_every=STEPS_BETWEEN_EVENTS,
         )  # fmt: skip
         return training.submit(services, config)
@@ -134,34 +140,45 @@ def worker_of(run: str) -> psutil.Process:
     raise RuntimeError("the run did not start")
 
 
-def cpu_of_a_step(worker: psutil.Process, metrics: Path) -> float:
-    """Return the CPU seconds of a step, over those between one event and the next."""
+@dataclass
+class Steps:
+    """The steps of a run, and what they cost."""
 
-    def step() -> int:
-        return max((record["step"] for record in LineTail(metrics).read_new()), default=0)
+    worker: psutil.Process
+    metrics: LineTail
+    newest: int = 0
 
-    first, before = step(), worker.cpu_times()
-    while (last := step()) < first + STEPS_BETWEEN_EVENTS:
-        time.sleep(0.05)
-    after = worker.cpu_times()
-    return (after.user + after.system - before.user - before.system) / (last - first)
+    def cpu_seconds(self) -> float:
+        """Return the CPU seconds of a step, over those between the next event and the one after."""
+        event = self.newest - self.newest % STEPS_BETWEEN_EVENTS + STEPS_BETWEEN_EVENTS
+        first, before = self._wait(event + FROM_STEP)
+        last, after = self._wait(event + TO_STEP)
+        return (after - before) / (last - first)
+
+    def _wait(self, step: int) -> tuple[int, float]:
+        """Wait for a step; return which it has become, and the CPU seconds so far."""
+        while self.newest < step:
+            time.sleep(0.005)
+            self.newest = max((record["step"] for record in self.metrics.read_new()), default=self.newest)
+        times = self.worker.cpu_times()
+        return self.newest, times.user + times.system
 
 
-async def measure_beside(server: Server, run: str, worker: psutil.Process, metrics: Path) -> dict[str, Any]:
-    """Return the CPU time of a step alone and beside `BESIDE` tabs, by turns, and the mean of the turns' ratios with its 95 % interval."""
+async def measure_beside(server: Server, run: str, steps: Steps) -> dict[str, Any]:
+    """Return the CPU time of a step alone and beside `BESIDE` tabs: medians, the ratio by turns (geometric mean) and its 95 % interval."""
     tabs = await open_tabs(server.port, run, BESIDE)
     following = [asyncio.ensure_future(tab.follow()) for tab in tabs]
     alone, beside = list[float](), list[float]()
     for turn in range(TURNS):
         for shown in (False, True) if turn % 2 else (True, False):
             show(tabs, shown)
-            await asyncio.sleep(SETTLE_SECONDS)
-            (beside if shown else alone).append(await asyncio.to_thread(cpu_of_a_step, worker, metrics))
+            (beside if shown else alone).append(await asyncio.to_thread(steps.cpu_seconds))
     await close_tabs(tabs, following)
-    ratio = mean_interval(np.array(beside) / np.array(alone))
+    ratio = mean_interval(np.log(beside) - np.log(alone))  # of ratios themselves the mean is above 1 for noise alone
+    low, high = (math.exp(each) for each in (ratio.low, ratio.high) if each is not None)
     return {
-        "step_cpu_ratio_beside_20": ratio.mean, "step_cpu_ratio_low": ratio.low, "step_cpu_ratio_high": ratio.high,
-        "step_cpu_ms_alone": [round(each * 1000, 2) for each in alone], "step_cpu_ms_beside_20": [round(each * 1000, 2) for each in beside],
+        "step_cpu_ratio_beside_20": math.exp(ratio.mean), "step_cpu_ratio_low": low, "step_cpu_ratio_high": high,
+        "step_cpu_ms_alone": statistics.median(alone) * 1000, "step_cpu_ms_beside_20": statistics.median(beside) * 1000,
     }  # fmt: skip
 
 
@@ -196,7 +213,7 @@ def main() -> None:
             place(worker, [1], FIRST)
             place(psutil.Process(server.process.pid), [0], FIRST)
             place(psutil.Process(), [0], FIRST)  # the viewers are other computers: nothing of theirs runs where the run does
-            beside = asyncio.run(measure_beside(server, run, worker, metrics)) if TURNS else {}
+            beside = asyncio.run(measure_beside(server, run, Steps(worker, LineTail(metrics)))) if TURNS else {}
             place(psutil.Process(), [1], FIRST)
             place(worker, [1], LAST)  # it goes on, so that there is something new; the viewers themselves need the other core
             watched = asyncio.run(watch_server(server, run, PAGES, POLLERS))

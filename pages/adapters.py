@@ -7,6 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from tunesmith.access.people import ADMIN
+from tunesmith.i18n.markdown import as_text
 from tunesmith.services import adapters, models
 from tunesmith.services.adapters import AdapterInfo
 from tunesmith.ui.adapter_table import draw_adapters
@@ -22,11 +23,11 @@ def draw_undo() -> None:
     """Offer to bring back what was just thrown away."""
     if trashed := st.session_state.get("adapter_trashed"):
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.info(t("experiments.trashed", name=trashed.name), icon=":material/delete:")
+            st.info(t("experiments.trashed", name=as_text(trashed.name)), icon=":material/delete:")
             if st.button(t("common.undo"), icon=":material/undo:"):
                 del st.session_state["adapter_trashed"]
                 adapters.restore(services(), trashed.id, of_run=bool(trashed.run_id))
-                toast(t("experiments.restored", name=trashed.name))
+                toast(t("experiments.restored", name=as_text(trashed.name)))
                 st.rerun()
 
 
@@ -52,7 +53,7 @@ def draw_actions(info: AdapterInfo) -> None:
         if st.button(t("common.rename"), icon=":material/edit:", **lock_of(info.owner)):
             ask_name(t("adapters.rename_label"), info.name, lambda name: adapters.rename(services(), info, name))
         if st.button(t("common.delete"), icon=":material/delete:", **lock_of(info.owner)):
-            ask_delete(t("adapters.trash_run" if info.run_id else "adapters.trash_ask", name=info.name), lambda: trash(info))
+            ask_delete(t("adapters.trash_run" if info.run_id else "adapters.trash_ask", name=as_text(info.name)), lambda: trash(info))
     known = {tag for each in found for tag in each.tags}
     draw_tags(t("adapters.tags"), info.id, info.tags, known, lambda add, remove: adapters.change_tags(services(), info, add, remove))
 
@@ -89,4 +90,4 @@ else:
     st.caption(t("adapters.select"))
 with guarded():
     draw_import()
-    draw_jobs(("import_adapter",), lambda job: st.success(t("adapters.imported", name=job.result["name"])), shown=3)
+    draw_jobs(("import_adapter",), lambda job: st.success(t("adapters.imported", name=as_text(job.result["name"]))), shown=3)

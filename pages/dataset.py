@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from tunesmith.i18n.markdown import as_text
 from tunesmith.services import datasets
 from tunesmith.services.context import Services
 from tunesmith.ui.bring_view import draw_bring
@@ -27,18 +28,18 @@ def ask_to_delete(dataset_id: str, name: str) -> None:
         st.session_state["deleted_dataset"] = (dataset_id, name)
         st.query_params.pop("data", None)
 
-    ask_delete(t("dataset.delete_ask", name=name), delete)
+    ask_delete(t("dataset.delete_ask", name=as_text(name)), delete)
 
 
 def draw_undo() -> None:
     """Offer to bring back what was just deleted."""
     if deleted := st.session_state.get("deleted_dataset"):
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.info(t("dataset.deleted", name=deleted[1]), icon=":material/delete:")
+            st.info(t("dataset.deleted", name=as_text(deleted[1])), icon=":material/delete:")
             if st.button(t("common.undo"), icon=":material/undo:"):
                 del st.session_state["deleted_dataset"]
                 datasets.restore(services(), deleted[0])
-                toast(t("dataset.restored", name=deleted[1]))
+                toast(t("dataset.restored", name=as_text(deleted[1])))
                 st.rerun()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from tunesmith.i18n.markdown import as_text
 from tunesmith.services import home, queue
 from tunesmith.services.home import Overview
 from tunesmith.ui.experiment_table import draw_recent
@@ -26,7 +27,7 @@ def draw_active() -> None:
         else:
             state = found.active
             draw_status(state.status)
-            st.markdown(f"**{state.name}**")
+            st.markdown(f"**{as_text(state.name)}**")
             line = t("home.loss_line", loss=show_loss(state.train_loss), step=show_count(state.step), iters=show_count(state.iters))
             st.progress(state.progress, text=line)
             st.caption(f"{t('run.eta')}: {show_duration(state.eta_seconds)}")

@@ -48,7 +48,7 @@ OPEN_TO_ALL = {
     "overlays": "statuses_of recorded without_axis pack_overlay figures_of",
     "plan": "memory_budget_bytes plan_memory",
     "prompt_sets": "list_sets find_set",
-    "queue": "overview marks why_not_moved",
+    "queue": "overview why_not_moved",
     "rewards": "custom_functions",
     "rights": "note_visit may_change require_own",
     "rollouts": "steps groups",

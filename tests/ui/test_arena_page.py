@@ -144,13 +144,13 @@ def test_a_prompt_sets_questions_are_asked_too(open_page: OpenPage, services: Se
 
 
 def test_names_are_no_markdown(open_page: OpenPage, services: Services) -> None:
-    record = open_arena(services, "*a* [b](http://c.invalid)", "d_e_f")
+    record = open_arena(services, "*a* [b](http://c.invalid)", "_d_ e_f")
     first, _ = record.variants
     cast(services, make_round(record), first)
     app = open_page("arena", view="standings")
     assert_healthy(app)
     assert r"**\*a\* \[b\](http://c.invalid)**" in app.info[0].value
-    assert any(r"d\_e\_f" in caption.value for caption in app.caption)
+    assert any(r"\_d\_ e_f" in caption.value for caption in app.caption)
 
 
 def test_the_sets_that_prompts_came_from_may_go(open_page: OpenPage, services: Services, record: ArenaRecord) -> None:

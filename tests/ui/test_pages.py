@@ -79,6 +79,11 @@ def test_an_unknown_run_is_named(open_page: OpenPage, services: Services) -> Non
     assert [e.value for e in app.error] == [t("error.run_unknown", run="20260101-000000-abcdef")]
 
 
+def test_what_an_error_names_is_no_markdown(open_page: OpenPage, services: Services) -> None:
+    app = open_page("evaluate", evaluation="![a](http://c.invalid)")
+    assert [e.value for e in app.error] == [t("error.evaluation_unknown", evaluation=r"!\[a\](http://c.invalid)")]
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_every_visible_word_is_translated(open_page: OpenPage, services: Services, page: str) -> None:
     """In the pseudo-locale every word stands in ⟪⟫; what does not is data, or was not translated."""

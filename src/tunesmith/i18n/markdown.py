@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-_MARKS = re.compile(r"([\\`*_\[\]<>|#~$&]|:(?=[A-Za-z]))")  # `$` and `:` begin formulas and directives on the pages and on GitHub
+# `$` and `:` begin formulas and directives on the pages and on GitHub; `_` is a mark at the edge of a word alone
+_MARKS = re.compile(r"([\\`*\[\]<>|#~$&]|(?<![^\W_])_|_(?![^\W_])|:(?=[A-Za-z]))")
 
 
 def as_text(words: str) -> str:

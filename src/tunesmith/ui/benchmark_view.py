@@ -9,6 +9,7 @@ import streamlit as st
 
 from tunesmith.errors import UserError
 from tunesmith.evaluation.benchmark_tasks import BenchmarkRules
+from tunesmith.i18n.markdown import as_text
 from tunesmith.jobs.job import Job
 from tunesmith.services import benchmarks, jobs
 from tunesmith.services.benchmarks import BenchmarkResult, Cell, Place
@@ -49,7 +50,7 @@ def _draw_form() -> None:
     names = right.text_input(t("benchmark.names"), help=t("benchmark.names_help"), placeholder="arc_easy hellaswag", key="benchmark-names")
     for task in local:
         if task.problem:
-            st.warning(f"{task.path.name}: {describe(task.problem)}", icon=":material/warning:")
+            st.warning(f"{as_text(task.path.name)}: {describe(task.problem)}", icon=":material/warning:")
     if names.strip():
         st.info(t("benchmark.downloads"), icon=":material/download:")
     values = draw_fields(BenchmarkRules(), "benchmark", advanced=False, options={}, columns=3)
@@ -90,7 +91,7 @@ def _draw_result(job: Job) -> None:
         st.warning(t("benchmark.limited", rows=job.request["rules"]["limit"]), icon=":material/content_cut:")
     for key, count in result.truncated.items():
         if count:
-            st.warning(t("benchmark.truncated", name=names[key], count=count), icon=":material/content_cut:")
+            st.warning(t("benchmark.truncated", name=as_text(names[key]), count=count), icon=":material/content_cut:")
     _draw_samples(job, result, names)
     left, right = st.columns(2)
     with left:

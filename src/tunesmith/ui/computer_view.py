@@ -8,6 +8,7 @@ import streamlit as st
 from streamlit import runtime
 from streamlit.runtime.stats import GaugeStat
 
+from tunesmith.i18n.markdown import as_text
 from tunesmith.services import computer, system
 from tunesmith.services.computer import Activity, EngineUse
 from tunesmith.services.system import SystemStatus
@@ -78,7 +79,7 @@ def _draw_memory(seen: Activity) -> None:
 
 def _draw_engine(engine: EngineUse) -> None:
     with st.container(border=True):
-        st.markdown(t("computer.engine", name=engine.run_name))
+        st.markdown(t("computer.engine", name=as_text(engine.run_name)))
         figures = (("active", engine.active_bytes), ("cache", engine.cache_bytes), ("peak", engine.peak_bytes))
         for place, (name, value) in zip(st.columns(3), figures, strict=True):
             place.metric(t(f"computer.engine_{name}"), show_bytes(value), help=t(f"computer.engine_{name}_help"))

@@ -14,6 +14,7 @@ from tunesmith.evaluation.gate import GateRule, GateVerdict
 from tunesmith.evaluation.intervals import PairedComparison
 from tunesmith.evaluation.metrics import METRICS
 from tunesmith.evaluation.perplexity import LIKELIHOOD, PERPLEXITY
+from tunesmith.i18n.markdown import as_text
 from tunesmith.services import evaluation_results as results
 from tunesmith.services.evaluation_results import Best, Figure
 from tunesmith.services.evaluations import Evaluation
@@ -76,6 +77,7 @@ def _draw_matches(matches: list[dict[str, Any]], found: int) -> None:
 def _draw_table(evaluation: Evaluation) -> None:
     """Draw a line for each variant: every metric's figure and interval, lengths."""
     names, scores = names_of(evaluation), results.read_scores(evaluation)
+    told = {key: as_text(name) for key, name in names.items()}
     measured, losses = results.measured(evaluation), scores["likelihood"]
     table: dict[str, list[str]] = {t("evaluation.variant"): list(names.values())}
     notes: list[str] = []
@@ -84,7 +86,7 @@ def _draw_table(evaluation: Evaluation) -> None:
         table[metric_title(metric)] = [show_interval(figure, metric) for figure in found]
         if any(figure.whole is not None for figure in found):
             table[t("evaluation.whole", metric=metric_title(metric))] = [show_score(figure.whole, metric) for figure in found]
-        notes += _notes(names, metric, found)
+        notes += _notes(told, metric, found)
     for metric in LIKELIHOOD if any(losses.values()) and LIKELIHOOD[0] not in measured else ():  # some variants have none
         table[metric_title(metric)] = [show_score(losses.get(key, {}).get(metric), metric) for key in evaluation.variants]
     answers = results.answer_figures(evaluation)
@@ -93,7 +95,7 @@ def _draw_table(evaluation: Evaluation) -> None:
     foretold = max((len(record.get("rows", ())) for record in losses.values()), default=0)
     st.caption(t("evaluation.table_note", rows=len(scores["rows"]) or foretold))
     cut = {key: found.cut for key, found in answers.items() if found.cut and key in evaluation.variants}
-    notes += [t("evaluation.cut", name=names[key], n=count) for key, count in cut.items()]
+    notes += [t("evaluation.cut", name=told[key], n=count) for key, count in cut.items()]
     if notes:
         st.caption("  \n".join(notes))
 

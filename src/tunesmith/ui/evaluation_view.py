@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
+from tunesmith.i18n.markdown import as_text
 from tunesmith.services import evaluations, jobs, shelved
 from tunesmith.services.evaluations import Evaluation
 from tunesmith.ui.dialogs import ask_delete, ask_name
@@ -85,20 +86,20 @@ def _draw_actions(evaluation: Evaluation) -> None:
     if st.button(t("common.rename"), icon=":material/edit:", **lock_of(evaluation.job.owner)):
         ask_name(t("evaluation.rename_label"), evaluation.name, lambda name: shelved.rename(services(), evaluation.id, name))
     if st.button(t("common.delete"), icon=":material/delete:", **lock_of(evaluation.job.owner, not ended)):
-        ask_delete(t("evaluation.delete_ask", name=evaluation.name), lambda: _delete(evaluation))
+        ask_delete(t("evaluation.delete_ask", name=as_text(evaluation.name)), lambda: _delete(evaluation))
 
 
 def _delete(evaluation: Evaluation) -> None:
     shelved.delete(services(), evaluation.id)
     st.query_params.pop("evaluation", None)
-    toast(t("evaluation.deleted", name=evaluation.name))
+    toast(t("evaluation.deleted", name=as_text(evaluation.name)))
 
 
 def _draw_one(evaluation: Evaluation) -> None:
     job = evaluation.job
     line, actions = st.columns([3, 2], vertical_alignment="center")
     with line:
-        st.markdown(f"#### {evaluation.name}")
+        st.markdown(f"#### {as_text(evaluation.name)}")
         split = t(f"dataset.split_{job.request['split']}")
         st.caption(f"{job.request['data']} · {split} · {show_time(job.created_at)}")
     with actions, st.container(horizontal=True, horizontal_alignment="right"):

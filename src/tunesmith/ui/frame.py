@@ -13,6 +13,7 @@ from tunesmith import __version__
 from tunesmith.access.gate import LOGOUT
 from tunesmith.errors import UserError
 from tunesmith.i18n.catalog import LANGUAGES
+from tunesmith.i18n.markdown import as_text
 from tunesmith.system.paths import REPOSITORY
 from tunesmith.ui.messages import show_error
 from tunesmith.ui.preferences import cookies_to_write, preference
@@ -54,7 +55,7 @@ def draw_sidebar() -> None:
             choose_language(chosen)
             st.rerun()
         if door().open_to_network and (who := person()):
-            st.caption(f":material/person: {who.name} · {t(f'role.{who.role}')}", help=t(f"role.may_{who.role}"))
+            st.caption(f":material/person: {as_text(who.name)} · {t(f'role.{who.role}')}", help=t(f"role.may_{who.role}"))
             st.html(f'<a href="{LOGOUT}" target="_self" style="font-size:.85rem;color:inherit;opacity:.75">{t("login.leave")}</a>')
         st.caption(f"Tunesmith {__version__}")
         names = [name for pages in PAGES.values() for name, _ in pages]

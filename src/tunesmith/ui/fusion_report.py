@@ -6,6 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from tunesmith.i18n.markdown import as_text
 from tunesmith.jobs.job import Job
 from tunesmith.ui.figures import show_loss
 from tunesmith.ui.frame import go_to
@@ -20,7 +21,7 @@ def draw_fusion(job: Job) -> None:
     """Draw the report of a finished fusion and where to go from it."""
     result = job.result
     made_adapter = "adapter" in result
-    st.markdown(f"**{t('fusion.made_adapter' if made_adapter else 'fusion.made_model', name=job.request['name'])}**")
+    st.markdown(f"**{t('fusion.made_adapter' if made_adapter else 'fusion.made_model', name=as_text(job.request['name']))}**")
     draw_likeness(result["likeness"], t("fusion.reference"))
     if made_adapter:
         least, share = result["least_kept"]

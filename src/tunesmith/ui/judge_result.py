@@ -12,6 +12,7 @@ from tunesmith.evaluation.intervals import MeanInterval, PairedComparison
 from tunesmith.evaluation.judge_reading import SECOND, TIE
 from tunesmith.evaluation.judging import Judgement
 from tunesmith.evaluation.verdicts import JudgeResult
+from tunesmith.i18n.markdown import as_text
 from tunesmith.services import judging
 from tunesmith.services.judging import Judged, JudgedRow
 from tunesmith.ui.figures import show_count, show_number
@@ -198,7 +199,7 @@ def _draw_row(row: JudgedRow, found: Judged, names: list[str]) -> None:
         st.text(row.case.reference or t("judge.no_reference"))
         for place, (key, name) in zip(st.columns(len(names)), zip(found.variants, names, strict=True), strict=True):
             with place.container(border=True):
-                st.caption(t("judge.answer_of", name=name))
+                st.caption(t("judge.answer_of", name=as_text(name)))
                 st.text(row.case.answers.get(key) or "…")
         for line in row.lines:
             if found.rules.mode == "pairwise":

@@ -6,6 +6,7 @@ import streamlit as st
 
 from tunesmith.data.samples.rows import as_csv, as_jsonl
 from tunesmith.errors import UserError
+from tunesmith.i18n.markdown import as_text
 from tunesmith.services import jobs, judging, shelved
 from tunesmith.services.judging import Judged
 from tunesmith.ui.dialogs import ask_delete, ask_name
@@ -49,7 +50,7 @@ def _draw_list(ended: list[Judged]) -> None:
 
 def _draw_judgement(found: Judged) -> None:
     job = found.job
-    st.markdown(f"##### {found.name}")
+    st.markdown(f"##### {as_text(found.name)}")
     facts = {"judge": found.judge_name, "data": f"{job.request['data']} / {job.request['split']}", "time": show_time(job.created_at)}
     st.caption(t("judge.by", **facts))
     if job.error:
@@ -103,4 +104,4 @@ def _draw_actions(found: Judged) -> None:
         if st.button(t("common.rename"), key=f"rename-{found.id}", icon=":material/edit:", **lock_of(found.job.owner)):
             ask_name(t("judge.name"), found.name, lambda name: shelved.rename(services(), found.id, name))
         if st.button(t("common.delete"), key=f"delete-{found.id}", icon=":material/delete:", **lock_of(found.job.owner)):
-            ask_delete(t("judge.delete_ask", name=found.name), lambda: shelved.delete(services(), found.id))
+            ask_delete(t("judge.delete_ask", name=as_text(found.name)), lambda: shelved.delete(services(), found.id))

@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from tunesmith.export.config import OllamaRules
+from tunesmith.i18n.markdown import as_text
 from tunesmith.services import experiments, exports, keys, ollama
 from tunesmith.services.exports import Made
 from tunesmith.settings.files import from_mapping
@@ -57,10 +58,12 @@ def _draw_actions(made: Made) -> None:
                 ask(made)
         for run_id in made.runs[:3]:
             name = experiments.name_of(services(), run_id)
-            if st.button(t("export.open_run", name=name), key=f"run-{made.name}-{run_id}", icon=":material/open_in_new:"):
+            if st.button(t("export.open_run", name=as_text(name)), key=f"run-{made.name}-{run_id}", icon=":material/open_in_new:"):
                 open_run(run_id)
         if st.button(t("common.delete"), key=f"delete-{made.name}", icon=":material/delete:", **lock_of(made.owner)):
-            ask_delete(t("export.delete_ask", name=made.name, size=show_bytes(made.size_bytes)), lambda: exports.delete(services(), made))
+            ask_delete(
+                t("export.delete_ask", name=as_text(made.name), size=show_bytes(made.size_bytes)), lambda: exports.delete(services(), made)
+            )
 
 
 def _draw_model_actions(made: Made) -> None:

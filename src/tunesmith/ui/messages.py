@@ -11,15 +11,22 @@ import streamlit as st
 
 from tunesmith.errors import UserError
 from tunesmith.i18n.catalog import error_words
+from tunesmith.i18n.markdown import as_text
 from tunesmith.ui.session import language, t
 
 logger = logging.getLogger("tunesmith.pages")
 LOG_NAME = "tunesmith.log"
 
 
-def describe(error: UserError) -> str:
-    """Return the sentence of a person's error."""
+def sentence(error: UserError) -> str:
+    """Return the sentence of a person's error, for a table."""
     return error_words(error.code, error.facts, language())
+
+
+def describe(error: UserError) -> str:
+    """Return the sentence of a person's error, for Markdown: what it names is shown as it is."""
+    facts = {name: as_text(fact) if isinstance(fact, str) else fact for name, fact in error.facts.items()}
+    return error_words(error.code, facts, language())
 
 
 def show_error(error: UserError) -> None:

@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from tunesmith.access.people import ADMIN
+from tunesmith.i18n.markdown import as_text
 from tunesmith.models.discovery import ModelInfo
 from tunesmith.services import model_library, models, rights
 from tunesmith.services.model_library import Origin
@@ -13,7 +14,7 @@ from tunesmith.ui.dialogs import ask_delete
 from tunesmith.ui.figures import show_bytes, show_count
 from tunesmith.ui.frame import go_to
 from tunesmith.ui.hub_view import draw_hub
-from tunesmith.ui.messages import describe, guarded, toast
+from tunesmith.ui.messages import describe, guarded, sentence, toast
 from tunesmith.ui.session import services, t
 from tunesmith.ui.training_form import start_form_on
 from tunesmith.ui.upload_view import draw_upload
@@ -54,7 +55,7 @@ def _draw_table(found: list[ModelInfo], origins: list[Origin]) -> int | None:
         t("models.precision"): [m.quantization or m.dtype or none for m in found],
         t("models.from"): [t(f"models.from_{o.place}") for o in origins],
         t("models.licence"): [o.licence or none for o in origins],
-        t("settings.model_state"): [describe(m.problem) if m.problem else t("settings.model_usable") for m in found],
+        t("settings.model_state"): [sentence(m.problem) if m.problem else t("settings.model_usable") for m in found],
     }
     event = st.dataframe(
         pd.DataFrame(table), hide_index=True, width="stretch", on_select="rerun", selection_mode="single-row", key=f"models-{len(found)}"
@@ -101,10 +102,10 @@ def _trash(model: ModelInfo) -> None:
 def _draw_undo() -> None:
     if name := st.session_state.get(TRASHED):
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.info(t("models.trashed", name=name), icon=":material/delete:")
+            st.info(t("models.trashed", name=as_text(name)), icon=":material/delete:")
             if st.button(t("common.undo"), icon=":material/undo:", key="model-undo"):
                 del st.session_state[TRASHED]
                 with guarded():
                     model_library.restore(services(), name)
-                    toast(t("models.restored", name=name))
+                    toast(t("models.restored", name=as_text(name)))
                     st.rerun()

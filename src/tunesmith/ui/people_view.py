@@ -10,6 +10,7 @@ import streamlit as st
 
 from tunesmith.access.codes import make_code
 from tunesmith.access.people import ADMIN, ROLES, Person
+from tunesmith.i18n.markdown import as_text
 from tunesmith.services import people, rights
 from tunesmith.services.people import Ways
 from tunesmith.ui.dialogs import ask_delete
@@ -102,11 +103,11 @@ def _draw_programs(programs: list[Person]) -> None:
         st.caption(t("people.programs_text"))
         for person in programs:
             with st.container(horizontal=True, vertical_alignment="center"):
-                st.markdown(f"**{person.name}** · {t(f'role.{person.role}')}")
+                st.markdown(f"**{as_text(person.name)}** · {t(f'role.{person.role}')}")
                 if st.button(t("people.drop"), key=f"drop-{person.role}-{person.name}", icon=":material/delete:", width="content"):
-                    ask_delete(t("people.drop_ask", name=person.name), functools.partial(_drop, person.name))
+                    ask_delete(t("people.drop_ask", name=as_text(person.name)), functools.partial(_drop, person.name))
         if made := st.session_state.get(TOKEN):
-            st.success(t("people.token_made", name=made[0]), icon=":material/key:")
+            st.success(t("people.token_made", name=as_text(made[0])), icon=":material/key:")
             st.code(made[1], language=None)
             if st.button(t("people.token_noted"), icon=":material/check:"):
                 del st.session_state[TOKEN]
@@ -123,7 +124,7 @@ def _draw_programs(programs: list[Person]) -> None:
 
 def _drop(name: str) -> None:
     people.drop_tokens(services(), name)
-    toast(t("people.dropped", name=name))
+    toast(t("people.dropped", name=as_text(name)))
 
 
 def _draw_log() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from tunesmith.errors import UserError
+from tunesmith.i18n.markdown import as_text
 from tunesmith.services import queue, runs
 from tunesmith.services.queue import PRIORITIES, Waiting
 from tunesmith.services.runs import RunSnapshot
@@ -61,7 +62,7 @@ def _draw_active(state: RunSnapshot) -> None:
 
 
 def _draw_title(run_id: str, name: str) -> None:
-    if st.button(name, key=f"open-{run_id}", type="tertiary"):
+    if st.button(as_text(name), key=f"open-{run_id}", type="tertiary"):
         open_run(run_id)
 
 

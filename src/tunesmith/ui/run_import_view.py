@@ -102,4 +102,4 @@ def _draw_brought() -> None:
 
 
 def _draw_adapter(job: Job) -> None:
-    st.caption(t("run_import.adapter_ready", name=job.result["name"]))
+    st.caption(t("run_import.adapter_ready", name=as_text(job.result["name"])))

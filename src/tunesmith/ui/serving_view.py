@@ -6,6 +6,7 @@ import streamlit as st
 
 from tunesmith.access.people import ADMIN
 from tunesmith.errors import UserError
+from tunesmith.i18n.markdown import as_text
 from tunesmith.jobs.serving import ModelServer
 from tunesmith.services import serving
 from tunesmith.services.exports import Source
@@ -62,7 +63,7 @@ def _draw_server(server_id: str, status: str) -> None:
     server = serving.find(services(), server_id)
     if server.status != status:
         st.rerun()
-    st.markdown(f":{LOOKS[status]}-badge[{t(f'serve.status_{status}')}] **{server.name}** · {show_time(server.created_at)}")
+    st.markdown(f":{LOOKS[status]}-badge[{t(f'serve.status_{status}')}] **{as_text(server.name)}** · {show_time(server.created_at)}")
     if server.error:
         show_error(server.error)
     if status == "ready":

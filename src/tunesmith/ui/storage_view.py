@@ -17,7 +17,7 @@ from tunesmith.store.disk_use import PARTS
 from tunesmith.ui.damage_view import draw_damage
 from tunesmith.ui.dialogs import ask_first
 from tunesmith.ui.figures import show_bytes, show_count, show_time
-from tunesmith.ui.messages import describe, guarded, toast
+from tunesmith.ui.messages import guarded, sentence, toast
 from tunesmith.ui.run_status import STATUS_LOOK
 from tunesmith.ui.session import services, t
 
@@ -95,7 +95,7 @@ def _draw_runs(report: StorageReport) -> None:
         "status": [t(f"status.{run.status}") if run.status in STATUS_LOOK else run.status for run in shown],
         "total": [run.size.total.bytes for run in shown], "old": [run.freeable_bytes for run in shown],
         **{part: [run.size.parts[part].bytes for run in shown] for part in PARTS},
-        "kept": [describe(run.kept) if run.kept and run.size.old_bytes else "" for run in shown],
+        "kept": [sentence(run.kept) if run.kept and run.size.old_bytes else "" for run in shown],
     }  # fmt: skip
     sizes = {name: t(f"storage.kind_run_{name}") for name in PARTS} | {"total": t("storage.size"), "old": t("storage.old_checkpoints")}
     words = {name: t(f"storage.run_{name}") for name in ("name", "owner", "status", "kept")}

@@ -13,7 +13,7 @@ from tunesmith.services import rewards
 from tunesmith.services.rewards import FunctionFigures, Trial, TriedAnswer
 from tunesmith.training.config import TrainConfig
 from tunesmith.ui.figures import show_number
-from tunesmith.ui.messages import describe, show_error
+from tunesmith.ui.messages import sentence, show_error
 from tunesmith.ui.rewards_form import show_function
 from tunesmith.ui.session import services, t
 
@@ -89,7 +89,7 @@ def _functions_frame(functions: Sequence[FunctionFigures]) -> pd.DataFrame:
             t("workbench.lowest"): pd.Series([f.lowest for f in functions], dtype="float64").round(3),
             t("workbench.highest"): pd.Series([f.highest for f in functions], dtype="float64").round(3),
             t("workbench.coverage"): [f"{f.coverage:.0%}" for f in functions],
-            t("workbench.state"): [describe(f.failed) if f.failed else t("workbench.works") for f in functions],
+            t("workbench.state"): [sentence(f.failed) if f.failed else t("workbench.works") for f in functions],
         }
     )
 
