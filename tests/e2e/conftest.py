@@ -30,7 +30,6 @@ PICTURES = bool(os.environ.get("TUNESMITH_TESTS_KEEP_PICTURES"))
 PORTS = range(20_000, 32_000)  # the system gives none of them to anybody who asks for any
 OWN = ("http://127.0.0.1", "data:", "blob:")
 expect.set_options(timeout=PATIENCE_MS)
-touch_settled_pages()
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
     "--disable-sync",
@@ -167,6 +166,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("no Chromium: apt-get install chromium")
+    touch_settled_pages()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
         yield browser
