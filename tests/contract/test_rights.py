@@ -64,7 +64,7 @@ OPEN_TO_ALL = {
     "sweep_results": "metrics_to_compare sweep_result",
     "synthesis": "list_generations find_generation",
     "system": "status check_settings is_quiet_now",
-    "training": "default_config preview require_own_computer",
+    "training": "default_config preview require_own_computer require_startable",
     "training_defaults": "list_defaults",
     "variants": "list_variants checkpoints_of find_variant base_of",
     "xray": "xray_row",

@@ -20,6 +20,7 @@ from tests.faults.state_paths import PATHS, Step, build, queued_run, services_of
 from tests.faults.whole_store import add_run, read_everything
 from tunesmith.errors import UserError
 from tunesmith.jobs import supervisor as supervising
+from tunesmith.services import runs
 from tunesmith.store.experiments import Experiment
 
 logger = logging.getLogger(__name__)
@@ -107,6 +108,15 @@ def test_a_limit_on_the_size_of_files(name: str, filled: Path, monkeypatch: pyte
     """The system itself refuses here (EFBIG), also to child processes."""
     refused = refuse_each_call(name, filled, monkeypatch, [lambda call: no_larger_than(LIMITS_BYTES[call])], len(LIMITS_BYTES))
     assert refused or name in NEEDS_NO_SPACE
+
+
+def test_what_is_done_is_not_told_as_failed(filled: Path) -> None:
+    """Who is told that a stop failed, or a start, does it again; the line in the audit log is what is missing."""
+    with services_of(filled) as services:
+        run_id = queued_run(services)
+        with no_larger_than(0):
+            runs.stop(services, run_id)
+        assert services.store.folder(run_id).has_request("cancel")
 
 
 def test_an_end_that_could_not_be_written_is_known_all_the_same(filled: Path) -> None:

@@ -135,6 +135,18 @@ def test_greedy_answers_up_to_a_stop(arms: Arms, base_arms: Arms, until: list[st
         assert len(set(ours)) > 3
 
 
+def test_a_stop_that_is_a_special_token_ends_an_answer(base_arms: Arms) -> None:
+    """As `<|im_end|>` is in a base whose own end is another: lm-eval looks for it in the text with special tokens."""
+    tokenizer = base_arms[1].tokenizer
+    stop = "<|endoftext|>"
+    said = tokenizer.encode("The answer is 7.", add_special_tokens=False)
+    (token,) = tokenizer.encode(stop, add_special_tokens=False)
+    assert token not in tokenizer.eos_token_ids
+    is_over = base_arms[1]._watch([stop])
+    assert not is_over(said)
+    assert is_over([*said, token])
+
+
 @pytest.mark.parametrize(("chat", "shots"), [(True, 0), (False, 0), (True, 2), (False, 2)])
 def test_the_same_figures_for_the_shipped_tasks(
     base_arms: Arms, chat: bool, shots: int, monkeypatch: pytest.MonkeyPatch

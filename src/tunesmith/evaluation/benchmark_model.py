@@ -184,7 +184,7 @@ class BenchmarkModel(TemplateLM):  # type: ignore[misc]
         longest = max(len(stop.encode()) for stop in stops) + 1  # a token has at least one byte
 
         def is_over(ids: Sequence[int]) -> bool:
-            end = self.tokenizer.decode(list(ids[-longest:]), skip_special_tokens=True)
+            end = self.tokenizer.decode(list(ids[-longest:]))  # a stop may be a special token, as `<|im_end|>` often is
             return any(stop in end for stop in stops)
 
         return is_over

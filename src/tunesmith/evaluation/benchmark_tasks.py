@@ -126,7 +126,7 @@ def read_task(path: Path) -> TaskContent:
     files = _data_files(config, path)
     tested = tested_split(config)
     for key in SPLITS:
-        if config.get(key) is not None and config[key] not in files:
+        if config.get(key) is not None and not _is_one_of(config[key], files):
             raise UserError("task_incomplete", file=path.name, key=f"{key}: {config[key]}")
     if tested is None:
         raise UserError("task_incomplete", file=path.name, key="test_split")
@@ -168,22 +168,27 @@ def _check_keys(values: Any, known: set[str], path: Path) -> None:
 
 def _check_values(config: Mapping[str, Any], path: Path) -> None:
     """Refuse whatever lm-eval would look up outside itself."""
-    if config.get("output_type", "generate_until") not in OUTPUT_TYPES:
+    if not _is_one_of(config.get("output_type", "generate_until"), OUTPUT_TYPES):
         raise _refused(path, "output_type", config["output_type"], OUTPUT_TYPES)
     for metric in _maps(config.get("metric_list"), path):
         _check_keys(metric, METRIC_KEYS, path)
-        if metric.get("metric") not in METRICS:
+        if not _is_one_of(metric.get("metric"), METRICS):
             raise _refused(path, "metric", metric.get("metric"), METRICS)
     for each in _maps(config.get("filter_list"), path):
         _check_keys(each, {"name", "filter"}, path)
         for step in _maps(each.get("filter"), path):
-            if step.get("function") not in FILTERS:
+            if not _is_one_of(step.get("function"), FILTERS):
                 raise _refused(path, "function", step.get("function"), FILTERS)
     _check_keys(config.get("generation_kwargs") or {}, GENERATION_KEYS, path)
     fewshot = config.get("fewshot_config") or {}
     _check_keys(fewshot, FEWSHOT_KEYS, path)
-    if fewshot.get("sampler", "default") not in {"default", "first_n"}:
+    if not _is_one_of(fewshot.get("sampler", "default"), ("default", "first_n")):
         raise _refused(path, "sampler", fewshot["sampler"], {"default", "first_n"})
+
+
+def _is_one_of(value: object, known: Iterable[str]) -> bool:
+    """Return whether a value is a known name; YAML may have put a list or a mapping there."""
+    return isinstance(value, str) and value in tuple(known)
 
 
 def _maps(values: Any, path: Path) -> list[dict[str, Any]]:
@@ -217,10 +222,14 @@ def _data_files(config: Mapping[str, Any], path: Path) -> dict[str, list[Path]]:
 
 def _inside(task: Path, name: str) -> Path:
     folder = task.parent.resolve()
-    file = (folder / name).resolve()  # a link is followed first
+    try:
+        file = (folder / name).resolve()  # a link is followed first
+        is_there = file.is_file()
+    except (OSError, ValueError) as error:  # no file's name: too long, or with a NUL in it
+        raise UserError("task_file_outside", file=task.name, data=name[:100]) from error
     if not file.is_relative_to(folder) or file.suffix != ".jsonl":
         raise UserError("task_file_outside", file=task.name, data=name[:100])
-    if not file.is_file():
+    if not is_there:
         raise UserError("file_missing", file=name[:100])
     if file.stat().st_size > MOST_DATA_BYTES:
         raise UserError("task_too_large", file=file.name, limit_bytes=MOST_DATA_BYTES)

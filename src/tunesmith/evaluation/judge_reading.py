@@ -19,7 +19,10 @@ FIRST, SECOND, TIE = "first", "second", "tie"
 _MEANING = {"a": FIRST, "b": SECOND, "c": TIE, "tie": TIE, "draw": TIE, "引き分け": TIE, "同点": TIE}
 _MARK = re.compile(r"\[\[\s*(a|b|c|tie|draw|引き分け|同点)\s*\]\]", re.IGNORECASE)
 _ANY_SCORE = ("score", "rating", "overall", "スコア", "点数", "得点", "評価")
-_NUMBER = r"(?P<value>\d+(?:\.\d+)?)(?=点|\W|$)(?:[ \t]*/[ \t]*(?P<of>\d+))?"
+_NUMBER = (
+    r"(?:(?P<full>\d+)点満点(?:中|で)[ \t]*)?(?P<value>\d+(?:\.\d+)?)(?=点|\W|$)"
+    r"(?:点?[ \t*_]*\(?[ \t]*(?:/|(?:out )?of\b)[ \t]*(?P<of>\d+)|点?[ \t]*\((?P<out_of>\d+)点満点)?"
+)
 _RANGE = re.compile(r"[.,]\d|[ \t]*(?:-|–|~|〜|to\b|or\b|から|か)[ \t]*\d")
 _READ_CHARACTERS = 20_000  # a verdict stands at the end
 
@@ -115,7 +118,7 @@ def _scores_of(text: str, name: str, alone: bool, highest: int) -> Iterator[floa
 
 
 def _value(match: re.Match[str], text: str, highest: int) -> float | str:
-    if match["of"] is not None and int(match["of"]) != highest:
+    if any(match[name] is not None and int(match[name]) != highest for name in ("full", "of", "out_of")):
         return "other_scale"
     return "contradiction" if _RANGE.match(text, match.end()) else float(match["value"])
 

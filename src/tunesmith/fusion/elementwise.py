@@ -14,6 +14,8 @@ from tunesmith.fusion.config import FusionRules
 from tunesmith.fusion.deltas import Array, Delta, Dense, blocks, rows_of
 from tunesmith.fusion.sparsify import SPARSIFIERS, keep_all
 
+_DUST = 1e-6  # of the weights: what float32 leaves of a sum that is nought
+
 
 def fuse_values(
     deltas: Sequence[Delta], weights: Array, rules: FusionRules, sparsifier: str, elects: bool, normalize: bool, seeds: Sequence[list[int]]
@@ -58,7 +60,7 @@ def add_rows(parts: Sequence[Array], weights: Array, elects: bool, normalize: bo
         if normalize:
             agreeing += (part > 0) * np.float32(weight)
     if normalize:
-        agreeing += agreeing == 0  # where nobody changes a value, nothing is divided by nothing
+        agreeing[np.abs(agreeing) <= _DUST * np.abs(weights).sum()] = 1  # nobody changes the value, or those who do cancel out
         total /= agreeing
     total *= sign
     return total

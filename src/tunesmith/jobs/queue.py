@@ -34,6 +34,8 @@ def parse_quiet_hours(text: str) -> tuple[time, time] | None:
         begin, end = (time.fromisoformat(part.strip()) for part in text.split("-"))
     except ValueError as error:
         raise UserError("quiet_hours_unreadable", value=text) from error
+    if begin.tzinfo or end.tzinfo:
+        raise UserError("quiet_hours_unreadable", value=text)
     return begin, end
 
 

@@ -72,7 +72,7 @@ def _data_paths(s: Services, variant: VariantInfo) -> list[Path]:
     found = []
     for run in [variant.run_id] if variant.run_id else _parent_runs(s, variant):
         try:
-            found.append(s.store.get(run).data_path)
+            found += [path for path in [s.store.get(run).data_path] if path]  # an imported run may name none
         except UserError:
             continue  # that run is gone
     return [path for path in map(Path, dict.fromkeys(found)) if path.exists()]

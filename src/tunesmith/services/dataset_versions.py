@@ -78,7 +78,7 @@ def import_file(s: Services, path: Path, name: str = "", mapping: Mapping[str, A
     store = open_store(s)
     with store.staging() as folder:
         record = ask_reader("import", path, folder, mapping, progress=progress)
-        return store.create(name or path.name, folder, record, {"title": {}, "file": path.name, "owner": s.person.name}, _shipped_ids())
+        return store.create(name or path.name, folder, record, {"title": {}, "file": path.name, "owner": s.person.name}, _taken_ids(s))
 
 
 @needs(TRAINER)
@@ -93,11 +93,13 @@ def import_hub(s: Services, name: str, progress: Progress | None = None) -> str:
         rows.mkdir()
         record = ask_reader("import_hub", folder, rows, settings={"name": name}, progress=progress, environment=environment)
         facts = {"title": {}, "file": name, "owner": s.person.name}
-        return store.create(name.rpartition("/")[2].replace(":", "-"), rows, record, facts, _shipped_ids())
+        return store.create(name.rpartition("/")[2].replace(":", "-"), rows, record, facts, _taken_ids(s))
 
 
-def _shipped_ids() -> set[str]:
-    return {path.name for path in DEMO_DATA.iterdir()}
+def _taken_ids(s: Services) -> set[str]:
+    """Return the ids that a new data set cannot have: the shipped ones, and those that runs name: `name@1` means one content for ever."""
+    of_runs = {run.experiment.data.partition("@")[0] for run in s.store.listing().runs}
+    return of_runs | {path.name for path in DEMO_DATA.iterdir()}
 
 
 @needs(TRAINER)

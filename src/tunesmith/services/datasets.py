@@ -259,7 +259,7 @@ def delete(s: Services, dataset_id: str) -> None:
         raise UserError("dataset_shipped", dataset=dataset_id)
     require_own(s, info.owner)
     for experiment in s.store.all()[0]:
-        if experiment.status in ACTIVE and info.id in {experiment.data, experiment.data.partition("@")[0]}:
+        if experiment.status in ACTIVE | {"paused"} and info.id in {experiment.data, experiment.data.partition("@")[0]}:
             raise UserError("dataset_in_use", dataset=dataset_id, run=s.store.display_name(experiment))
     open_store(s).trash(dataset_id)
 

@@ -126,6 +126,8 @@ def training_data(s: Services, variants: Sequence[VariantInfo]) -> list[dict[str
                 run = s.store.get(run_id)
             except UserError:
                 continue  # that run is gone
+            if not run.data_path:
+                continue  # it was imported, and its data are not here
             record = found.setdefault(run.data_path, {"data": run.data, "data_path": run.data_path, "variants": []})
             if variant.key not in record["variants"]:
                 record["variants"].append(variant.key)

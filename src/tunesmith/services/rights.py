@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -17,6 +18,7 @@ from tunesmith.errors import UserError
 from tunesmith.services.context import Services
 from tunesmith.store.audit import AuditLog
 
+logger = logging.getLogger(__name__)
 _LONGEST_FACT = 200
 _acting: ContextVar[bool] = ContextVar("acting", default=False)
 P = ParamSpec("P")
@@ -45,7 +47,10 @@ def needs(role: str, noted: bool = True) -> Callable[[Act[P, R]], Act[P, R]]:
                 result = act(s, *args, **kwargs)
             finally:
                 _acting.reset(token)
-            _note(s, name, told.bind(s, *args, **kwargs).arguments)
+            try:
+                _note(s, name, told.bind(s, *args, **kwargs).arguments)
+            except (UserError, OSError) as error:  # it is done: who is told that it failed would do it twice
+                logger.warning("not noted: %s by %s: %s", name, s.person.name, error)
             return result
 
         checked.needed_role = role  # type: ignore[attr-defined]

@@ -256,14 +256,14 @@ def _model_path(s: Services, record: Experiment) -> str:
     try:
         return str(find_model(s, record.model).path)
     except UserError:
-        return record.model_path
+        return ""  # a path that a stranger wrote is none of this computer's
 
 
 def _data_path(s: Services, record: Experiment) -> str:
     try:
         return str(find_dataset(s, record.data).path)
     except UserError:
-        return record.data_path
+        return ""
 
 
 def _notes(s: Services, record: Experiment, folder: RunFolder) -> list[UserError]:

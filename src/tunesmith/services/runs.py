@@ -204,12 +204,23 @@ def resume(s: Services, run_id: str) -> None:
     """
     if not _is_resumable(s.store.get(run_id), s.store.folder(run_id)):
         raise UserError("run_not_resumable", run=run_id)
+    _require_inputs(s.store.get(run_id))
     if read_config(s, run_id).hostfile and not s.person.may(ADMIN):
         raise UserError("role_needed", role=ADMIN)
     folder = s.store.folder(run_id)
     folder.forget_requests("cancel", "pause")  # here, so that a stop that comes after this counts
     folder.request("resume")
     s.supervisor.wake()
+
+
+def _require_inputs(experiment: Experiment) -> None:
+    """Refuse to go on with a run made elsewhere whose base or data are not here. Raises UserError `model_unknown`, `dataset_unknown`."""
+    if not experiment.imported:
+        return  # its worker tells
+    if not experiment.model_path or not Path(experiment.model_path).exists():
+        raise UserError("model_unknown", model=experiment.model)
+    if not experiment.data_path or not Path(experiment.data_path).exists():
+        raise UserError("dataset_unknown", dataset=experiment.data)
 
 
 def series_state(s: Services, run_id: str) -> tuple[int, bool]:

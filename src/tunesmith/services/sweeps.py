@@ -14,7 +14,7 @@ from tunesmith.access.people import TRAINER
 from tunesmith.errors import UserError
 from tunesmith.services.context import Services
 from tunesmith.services.rights import needs
-from tunesmith.services.training import start
+from tunesmith.services.training import require_startable, submit
 from tunesmith.settings.fields import is_for
 from tunesmith.settings.files import from_mapping, to_mapping
 from tunesmith.training.config import TrainConfig
@@ -81,4 +81,6 @@ def start_sweep(s: Services, config: TrainConfig, grid: Mapping[str, Sequence[An
     """Queue every combination as one group; return the runs' ids. Nothing is queued when one of them is wrong."""
     configs = expand(config, grid)
     group = f"sweep-{secrets.token_hex(2)}"
-    return [start(s, each, group=group) for each in configs]
+    for each in configs:
+        require_startable(s, each)
+    return [submit(s, each, group=group) for each in configs]

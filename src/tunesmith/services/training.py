@@ -269,10 +269,14 @@ def _estimate_by_steps(s: Services, config: TrainConfig, steps: int) -> float | 
 @needs(TRAINER)
 def start(s: Services, config: TrainConfig, group: str = "") -> str:
     """Put a run in the queue and return its id. Raises the first of the preview's problems."""
-    problems = _find_problems(s, config)
-    if problems:
-        raise problems[0]
+    require_startable(s, config)
     return submit(s, config, group)
+
+
+def require_startable(s: Services, config: TrainConfig) -> None:
+    """Refuse settings that cannot be run. Raises the first of the preview's problems."""
+    if problems := _find_problems(s, config):
+        raise problems[0]
 
 
 @needs(TRAINER)

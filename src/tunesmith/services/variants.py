@@ -170,12 +170,15 @@ def _checkpoints(s: Services, run: Experiment) -> list[VariantInfo]:
     found = []
     for step in reversed(folder.checkpoint_steps()):
         path = folder.checkpoint(step)
-        config = read_json(path / "adapter_config.json")
+        try:
+            config, created_at = read_json(path / "adapter_config.json"), path.stat().st_mtime
+            base_hash, kind = str(config.get("base_model_hash", "")), str(config.get("fine_tune_type", "lora"))
+        except (UserError, OSError, AttributeError):
+            continue  # broken, or its run has just dropped it: it hides no other
         found.append(
             VariantInfo(
                 key=f"checkpoint:{run.id}/{step}", name=s.store.display_name(run), model=run.model, model_path=Path(run.model_path),
-                created_at=path.stat().st_mtime, adapter_path=path, base_hash=str(config.get("base_model_hash", "")),
-                adapter_kind=str(config.get("fine_tune_type", "lora")), run_id=run.id, step=step,
+                created_at=created_at, adapter_path=path, base_hash=base_hash, adapter_kind=kind, run_id=run.id, step=step,
             )
         )  # fmt: skip
     return found

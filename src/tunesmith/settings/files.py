@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import orjson
 import yaml
 
 from tunesmith.errors import UserError
@@ -111,12 +112,21 @@ def _flatten(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]
             yield f"{prefix}{name}", value
 
 
+def _as_json(text: str) -> Any:
+    """Return what JSON says, None for what is none: YAML 1.1 refuses its pairs of surrogates, as programs write `😀` and `𠮷`."""
+    try:
+        return orjson.loads(text) if text.lstrip().startswith("{") else None
+    except (orjson.JSONDecodeError, UnicodeEncodeError):
+        return None
+
+
 def parse_yaml(text: str, source: str) -> dict[str, Any]:
     """Return the mapping in a YAML text. Raises UserError `yaml_unreadable` with the line."""
     try:
+        values = _as_json(text)
         loader = _FAST if len(text) <= _FAST_CHARACTERS else yaml.SafeLoader
-        values = yaml.load(text, Loader=loader)  # both are safe loaders # noqa: S506 # nosec B506
-    except (yaml.YAMLError, RecursionError) as error:
+        values = yaml.load(text, Loader=loader) if values is None else values  # both are safe loaders # noqa: S506 # nosec B506
+    except (yaml.YAMLError, RecursionError, ValueError) as error:  # the last: 31 February, a number of thousands of digits
         mark = getattr(error, "problem_mark", None)
         raise UserError("yaml_unreadable", file=source, line=mark.line + 1 if mark else 0) from error
     if values is None:

@@ -59,7 +59,7 @@ class AdapterStore:
             adapter_id = base if number == 1 else f"{base}-{number}"
             record = AdapterRecord(adapter_id, name, origin, model, str(model_path), time.time(), lineage)
             write_json(staged / RECORD, record.__dict__)
-            if not (self.root / adapter_id).exists():
+            if not any((folder / adapter_id).exists() for folder in (self.root, self._trash)):  # who was thrown away may come back
                 with worded(self.root / adapter_id):
                     put_in_place(staged, self.root / adapter_id)
                 return record

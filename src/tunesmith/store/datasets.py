@@ -58,7 +58,7 @@ class DatasetStore:
             while True:
                 dataset_id = base if number == 1 else f"{base}-{number}"
                 write_json(folder / "dataset.json", {"name": dataset_id, "added_at": time.time(), "current": 1, **facts})
-                if dataset_id not in taken and _moved(folder, self.root / dataset_id):
+                if dataset_id not in taken and not (self._trash / dataset_id).exists() and _moved(folder, self.root / dataset_id):
                     return dataset_id
                 number += 1
 

@@ -158,6 +158,12 @@ def test_the_open_door_knows_who_came_in(shared: Door, cookie: Callable[[str], s
         assert person == Person("Ada", VIEWER)
 
 
+@pytest.mark.parametrize("other", ['prefs={"theme":"dark"}', "name=太郎", "a[]=1", "bare", "x=1; ; =2", 'quoted="a\\"b"'])
+@pytest.mark.parametrize("form", ["{other}; {own}", "{own}; {other}"])
+def test_cookies_of_other_apps_on_this_host_do_no_harm(shared: Door, cookie: Callable[[str], str], form: str, other: str) -> None:
+    assert shared.person(form.format(other=other, own=cookie(VIEWER))) == Person("Ada", VIEWER)
+
+
 def test_this_computer_itself_needs_the_code_too(shared: Door) -> None:
     assert ask(shared, HERE, client="127.0.0.1")[0] == 401
 

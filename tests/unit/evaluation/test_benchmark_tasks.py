@@ -88,6 +88,11 @@ def test_the_shipped_tasks_are_whole() -> None:
         ("task_value_refused", "filter_list: [{name: a, filter: [{function: custom}]}]\n"),
         ("task_value_refused", "fewshot_config: {sampler: somewhere.Sampler}\n"),
         ("task_incomplete", "fewshot_split: train\n"),
+        ("task_value_refused", "metric_list: [{metric: [acc]}]\n"),
+        ("task_value_refused", "filter_list: [{name: a, filter: [{function: [take_first]}]}]\n"),
+        ("task_value_refused", "fewshot_config: {sampler: [first_n]}\n"),
+        ("yaml_unreadable", "seen: 2026-02-31\n"),
+        ("yaml_unreadable", f"many: {'9' * 5000}\n"),
         ("yaml_unreadable", "a: [\n"),
         ("yaml_unreadable", "- a list\n"),
     ],
@@ -115,6 +120,10 @@ def test_what_a_task_may_not_have(write: Write, code: str, more: str) -> None:
         ("task_incomplete", {"task": "[a, b]"}),
         ("task_incomplete", {"test_split": "train"}),
         ("task_incomplete", {"test_split": ""}),
+        ("task_incomplete", {"test_split": "[test]"}),
+        ("task_value_refused", {"output_type": "[multiple_choice]"}),
+        ("task_file_outside", {"test": '"a\\0.jsonl"'}),
+        ("task_file_outside", {"test": "a" * 5000 + ".jsonl"}),
     ],
 )
 def test_where_a_task_may_not_look(write: Write, code: str, swap: dict[str, str]) -> None:

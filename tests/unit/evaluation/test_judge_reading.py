@@ -123,6 +123,27 @@ def test_one_criterion_may_be_called_score(text: str, score: float) -> None:
     assert read_scores(text, ["Helpful"], 1, 5) == Reading(scores={"Helpful": score})
 
 
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("スコア：10点満点中8点", 8),
+        ("評価: 10点満点で8点", 8),
+        ("評価: 8点（10点満点）", 8),
+        ("Score: 8 out of 10", 8),
+        ("Score: **8**/10", 8),
+        ("Score: 8 of the facts hold", 8),
+        ("Score: 4 out of 5", "other_scale"),
+        ("**Score:** **4** out of 5", "other_scale"),
+        ("評価: 4点/5点", "other_scale"),
+        ("スコア：4点（5点満点）", "other_scale"),
+        ("スコア：5点満点中4点", "other_scale"),
+    ],
+)
+def test_the_scale_is_never_taken_for_the_score(text: str, read: float | str) -> None:
+    expected = Reading(problem=read) if isinstance(read, str) else Reading(scores={"Helpful": read})
+    assert read_scores(text, ["Helpful"], 1, 10) == expected
+
+
 def test_a_japanese_criterion() -> None:
     assert read_scores("理由は…\n正確さ：８点\n分かりやすさ: 9", ["正確さ", "分かりやすさ"], 1, 10).scores == {
         "正確さ": 8,

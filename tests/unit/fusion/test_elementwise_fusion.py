@@ -46,6 +46,14 @@ def test_signs_and_shares_by_hand(elects: bool, normalize: bool, expected: list[
     assert add_rows(parts, np.array([1.0, 3.0]), elects, normalize)[0] == pytest.approx(expected)
 
 
+def test_weights_that_cancel_out_divide_nothing_by_dust() -> None:
+    """0.3 - 0.1 - 0.2 is 1e-8 in float32."""
+    fused = add_rows([row(1), row(-1), row(-1)], np.array([0.3, -0.1, -0.2]), elects=True, normalize=True)
+    assert fused.tolist() == [[pytest.approx(0.6)]]
+    nothing = add_rows([row(1), row(2)], np.zeros(2), elects=True, normalize=True)
+    assert nothing.tolist() == [[0.0]]
+
+
 def test_the_largest_are_kept() -> None:
     """0.4 of ten values: the four that are largest without their sign; one at least of however few."""
     values = row(1, -10, 2, 9, -3, 8, 4, -7, 5, 6)

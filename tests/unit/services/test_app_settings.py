@@ -37,6 +37,8 @@ def _own_file(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
         ("queue_jump", "nobody", "setting_choice"),
         ("quiet_hours", "22:00-", "quiet_hours_unreadable"),
         ("quiet_hours", "25:00-26:00", "quiet_hours_unreadable"),
+        ("quiet_hours", "22:00Z-07:00Z", "quiet_hours_unreadable"),
+        ("quiet_hours", "22:00+09:00-07:00+09:00", "quiet_hours_unreadable"),
         ("quiet_hours", "09:00-09:00", "quiet_hours_empty"),
         ("lan_names", ["http://mac.local"], "host_name_wrong"),
         ("lan_names", ["a b"], "host_name_wrong"),

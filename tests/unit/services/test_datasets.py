@@ -105,6 +105,33 @@ def test_delete_and_undo(services: Services) -> None:
     assert datasets.find_dataset(services, name).id == name
 
 
+def test_an_id_is_never_given_again(services: Services) -> None:
+    """`x@1` means one content for ever: of a run that learned from it, and in the trash."""
+    services.kept.settings = dataclasses.replace(services.settings, quiet_hours="00:00-23:59")  # nothing starts
+    first = bring(services, "x.jsonl", ROW)
+    run = training.submit(services, TrainConfig(model="demo", data=first, iters=1))
+    services.store.transition(services.store.get(run), "cancelled")
+    datasets.delete(services, first)
+    second = bring(services, "x.jsonl", ROW * 2)
+    assert second != first
+    datasets.delete(services, second)
+    third = bring(services, "x.jsonl", ROW * 3)
+    assert third not in {first, second}
+    for name, rows in ((first, 1), (second, 2)):
+        datasets.restore(services, name)
+        assert datasets.summarise(datasets.find_dataset(services, name)).rows == {"train": rows}
+
+
+def test_data_of_a_paused_run_stay(services: Services) -> None:
+    services.kept.settings = dataclasses.replace(services.settings, quiet_hours="00:00-23:59")  # nothing starts
+    name = bring(services, "x.jsonl", ROW)
+    run = services.store.get(training.submit(services, TrainConfig(model="demo", data=name, iters=1)))
+    for status in ("starting", "running", "paused"):
+        run = services.store.transition(run, status)
+    with pytest.raises(UserError, match="dataset_in_use"):
+        datasets.delete(services, name)
+
+
 def rows_of(*questions: str) -> bytes:
     return b"".join(b'{"prompt": "%s", "completion": "a"}\n' % q.encode() for q in questions)
 

@@ -123,6 +123,7 @@ def test_a_sweep_is_every_combination_in_one_group(services: Services) -> None:
         ({"iters": [10, 0]}, "setting_too_small"),
         ({"optimizer": ["adam", "adamm"]}, "setting_choice"),
         ({"iters": [10, "many"]}, "setting_type"),
+        ({"num_layers": [1, 99]}, "too_many_layers"),
     ],
 )
 def test_a_wrong_sweep_queues_nothing(services: Services, grid: dict[str, list[object]], code: str) -> None:

@@ -17,7 +17,7 @@ from tests.ended_runs import add_ended_run
 from tunesmith.data import run_packages as archive
 from tunesmith.errors import UserError
 from tunesmith.i18n.catalog import LANGUAGES, error_words
-from tunesmith.services import experiments, run_packages, runs
+from tunesmith.services import compare, evaluations, experiments, run_packages, runs, variants
 from tunesmith.services.context import Services
 from tunesmith.services.run_facts import files_of
 from tunesmith.store.labels import change_labels
@@ -121,8 +121,27 @@ def test_what_is_not_here_is_told(services: Services, tmp_path: Path) -> None:
     after = contents(services, back.id)
     assert after["rewards-imported/mine.py"] == (folder.rewards / "mine.py").read_bytes()
     assert not services.store.folder(back.id).rewards.exists(), "a stranger's code would be run by whoever goes on from the run"
-    assert services.store.get(back.id).model_path == "/nowhere/far-away"
+    assert services.store.get(back.id).model_path == ""
     assert orjson.loads(after["adapter/adapter_config.json"]) == orjson.loads((folder.adapter / "adapter_config.json").read_bytes())
+
+
+def test_a_packages_paths_are_none_of_this_computers(services: Services, tmp_path: Path) -> None:
+    (private := tmp_path / "private").mkdir()
+    for split in ("train", "test"):
+        (private / f"{split}.jsonl").write_text('{"prompt": "What does Kato earn?", "completion": "9,000,000 yen"}\n')
+    run = services.store.change(add_ended_run(services, status="paused"), data="gone@1", data_path=str(private))
+    state = services.store.folder(run.id).checkpoint(4)
+    state.mkdir(parents=True)
+    (state / "MANIFEST.json").write_text("{}")
+    run_packages.pack_into(services, [run.id], path := tmp_path / "package.zip", checkpoints=True)
+    (back,) = run_packages.import_package(services, path)
+    assert services.store.get(back.id).data_path == ""
+    adapter = variants.find_variant(services, back.id)
+    assert compare.suggested_prompts(services, [adapter]) == []
+    assert evaluations.training_data(services, [adapter]) == []
+    with pytest.raises(UserError, match="dataset_unknown"):
+        runs.resume(services, back.id)
+    assert not services.store.folder(back.id).has_request("resume")
 
 
 def test_a_run_that_goes_on_is_not_packed(services: Services, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tunesmith.errors import UserError
@@ -17,6 +19,12 @@ def test_round_trip_keeps_every_value() -> None:
     assert from_mapping(TrainConfig, parse_yaml(to_yaml(config), "x")) == config
     settings = AppSettings(model_folders=("/a", "/b"))
     assert from_mapping(AppSettings, to_mapping(settings)) == settings
+
+
+def test_json_is_read_as_programs_write_it() -> None:
+    """Python's json writes characters beyond U+FFFF as pairs of surrogates, which YAML refuses."""
+    assert parse_yaml(json.dumps({"name": "😀 𠮷野家", "iters": 3}), "x") == {"name": "😀 𠮷野家", "iters": 3}
+    assert parse_yaml("{name: plain}", "x") == {"name": "plain"}
 
 
 @pytest.mark.parametrize(

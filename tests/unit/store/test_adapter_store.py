@@ -31,6 +31,14 @@ def test_trash_and_back(tmp_path: Path) -> None:
     assert store.get(record.id) == record
 
 
+def test_the_id_of_a_thrown_away_adapter_is_not_given_again(tmp_path: Path) -> None:
+    store, record = AdapterStore(tmp_path), add_adapter(tmp_path, "one")
+    store.trash(record.id)
+    assert add_adapter(tmp_path, "one").id == "one-2"
+    store.restore(record.id)
+    assert store.get(record.id) == record
+
+
 def test_the_trash_is_emptied_after_a_week(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trash, "NOTICE_SECONDS", 0.0)
     store, old, new = AdapterStore(tmp_path), add_adapter(tmp_path, "old"), add_adapter(tmp_path, "new")
