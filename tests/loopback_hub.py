@@ -208,6 +208,7 @@ class LoopbackHub:
     def _commit(self, name: str, found: Repository, body: bytes) -> Answer:
         """Take a commit whole or not at all."""
         files: dict[str, bytes] = {}
+        deleted: set[str] = set()
         for line in body.splitlines():
             entry = json.loads(line)
             value = entry["value"]
@@ -217,6 +218,12 @@ class LoopbackHub:
                 if value["oid"] not in self.objects:
                     return _json(400, {"error": f"no object {value['oid']}"})
                 files[value["path"]] = self.objects[value["oid"]]
+            elif entry["key"] == "deletedFile":
+                if value["path"] not in found.files:
+                    return _json(404, {"error": "A file with this name doesn't exist"})
+                deleted.add(value["path"])
+        for file in deleted:
+            del found.files[file]
         found.files |= {file: content for file, content in files.items() if file not in self.lost}
         return _json(200, {"commitUrl": f"{self.address}/{name}/commit/{COMMIT}", "commitOid": COMMIT, "pullRequestUrl": None})
 

@@ -51,7 +51,10 @@ class Model:
 
 @dataclass
 class OllamaDouble:
-    """The server's state, what it was asked (method, path), and its faults: error lines to send in the middle of a creation, by model."""
+    """The server's state, what it was asked (method, path), and its faults: error lines to send in the middle of a creation, by model.
+
+    `lists_cut` tells of each of the next lists of models whether the connection ends in place of it.
+    """
 
     folder: Path
     engine: Engine | None = None
@@ -60,6 +63,7 @@ class OllamaDouble:
     asked: list[tuple[str, str]] = field(default_factory=list)
     prompts: list[str] = field(default_factory=list)
     faults: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    lists_cut: list[bool] = field(default_factory=list)
 
     def blob(self, digest: str) -> Path:
         return self.folder / digest.replace(":", "-")
@@ -199,6 +203,9 @@ class Route(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.double.asked.append((self.command, self.path))
+        if self.path == "/api/tags" and self.double.lists_cut and self.double.lists_cut.pop(0):
+            self.close_connection = True
+            return
         self.answer(200, {"version": "0.33.0"} if self.path == "/api/version" else self.double.tags())
 
     def do_HEAD(self) -> None:

@@ -27,6 +27,7 @@ from tunesmith.errors import UserError
 from tunesmith.i18n.catalog import error_words, format_bytes, t
 from tunesmith.services import home, models, runs, training
 from tunesmith.services.context import Services
+from tunesmith.settings.files import read_text_file
 from tunesmith.training.config import TrainConfig
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Fine-tune language models with Apple MLX.")
@@ -93,9 +94,7 @@ def train(
 
 
 def _read_config(path: Path, model: str = "", data: str = "") -> TrainConfig:
-    if not path.is_file():
-        raise UserError("file_missing", file=str(path))
-    chosen = training.parse_config(path.read_text(encoding="utf-8"))
+    chosen = training.parse_config(read_text_file(path))
     return dataclasses.replace(chosen, model=as_id(model or chosen.model), data=as_id(data or chosen.data))
 
 
@@ -182,7 +181,12 @@ def resume(run: Run, json: Json = False) -> None:
     with open_services() as services:
         runs.resume(services, run)
         final = _follow(services, run, quiet=json)
-    report({"id": run, "status": final.status, "loss_last": final.train_loss}, json, t(f"cli.ended.{final.status}", "en", run=run))
+    record = {
+        "id": run, "status": final.status, "loss_last": final.train_loss, "error": final.error.as_record() if final.error else None,
+    }  # fmt: skip
+    report(record, json, t(f"cli.ended.{final.status}", "en", run=run))
+    if final.error:
+        raise final.error
     raise SystemExit(0 if final.status == "completed" else 1)
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from tunesmith.cli_output import Json, open_services, report
+from tunesmith.data.readers.text_encoding import read_text
 from tunesmith.data.synthesis import SynthesisRules
 from tunesmith.errors import UserError
 from tunesmith.i18n.catalog import error_words, problem_words, t
@@ -156,7 +157,7 @@ def check(dataset: Dataset, json: Json = False) -> None:
 def clean(
     dataset: Dataset,
     drop: Annotated[list[str] | None, typer.Option(help="Code of a check whose rows go: near_duplicates, leakage …")] = None,
-    normalise: Annotated[list[str] | None, typer.Option(help="A cleaning of texts: nfkc, strip_control …")] = None,
+    normalise: Annotated[list[str] | None, typer.Option(help="A cleaning of texts: nfkc, strip_controls …")] = None,
     json: Json = False,
 ) -> None:
     """Make a cleaned version of a data set; earlier versions stay."""
@@ -181,7 +182,7 @@ def generate(
     """Let a model write rows from a document or from seeds, and keep them as a data set; Ctrl-C ends it, the rows stay."""
     if not source.is_file():
         raise UserError("file_missing", file=str(source))
-    sources = synthesis.sources_of(source.read_text(encoding="utf-8", errors="replace"), as_document=not seeds)
+    sources = synthesis.sources_of(read_text(source), as_document=not seeds)
     with open_services() as services:
         asked = Endpoint(endpoint, model, key) if endpoint else None
         rules = SynthesisRules(kind=kind, count=count)

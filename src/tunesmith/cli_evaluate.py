@@ -33,8 +33,9 @@ Data = Annotated[str, typer.Option(help="A data set's id, or a file or folder of
 Split = Annotated[str, typer.Option(help="train, valid or test; by default the held-out rows.")]
 Limit = Annotated[int, typer.Option(help="The first rows are asked; 0: all.")]
 System = Annotated[str, typer.Option(help="A system prompt for questions that have none.")]
-Temperature = Annotated[float, typer.Option(help="0: always the likeliest token.")]
-MaxTokens = Annotated[int, typer.Option(help="Longest answer, in tokens.")]
+Temperature = Annotated[float | None, typer.Option(help=f"0: always the likeliest token (default: {DRAWN.temperature:g}).")]
+MaxTokens = Annotated[int | None, typer.Option(help=f"Longest answer, in tokens (default: {DRAWN.max_tokens}).")]
+Seed = Annotated[int | None, typer.Option(help=f"The same seed draws the same answers (default: {DRAWN.seed}).")]
 Resume = Annotated[str, typer.Option(help="The id of one that was cancelled or killed and goes on; what was asked for is not asked again.")]
 Settings = Annotated[
     Path | None, typer.Option(help="YAML file with `sampling:` (all of its settings) and `metrics:` (a metric's settings by its name).")
@@ -48,9 +49,9 @@ def predict(
     split: Split = "",
     limit: Limit = 0,
     system: System = "",
-    temperature: Temperature = DRAWN.temperature,
-    max_tokens: MaxTokens = DRAWN.max_tokens,
-    seed: int = DRAWN.seed,
+    temperature: Temperature = None,
+    max_tokens: MaxTokens = None,
+    seed: Seed = None,
     settings: Settings = None,
     resume: Resume = "",
     json: Json = False,
@@ -88,9 +89,9 @@ def evaluate(
     likelihood: Annotated[bool, typer.Option(help="Measure loss and perplexity too.")] = PLAIN.likelihood,
     name: Annotated[str, typer.Option(help="What the evaluation is called.")] = "",
     system: System = "",
-    temperature: Temperature = DRAWN.temperature,
-    max_tokens: MaxTokens = DRAWN.max_tokens,
-    seed: int = DRAWN.seed,
+    temperature: Temperature = None,
+    max_tokens: MaxTokens = None,
+    seed: Seed = None,
     settings: Settings = None,
     resume: Resume = "",
     json: Json = False,
@@ -148,7 +149,8 @@ def _section(settings: Path | None, section: str) -> Mapping[str, Any]:
 
 
 def _sampling(settings: Path | None, **drawn: Any) -> Sampling:
-    return from_mapping(Sampling, drawn | dict(_section(settings, "sampling")))
+    typed = {name: value for name, value in drawn.items() if value is not None}
+    return from_mapping(Sampling, dict(_section(settings, "sampling")) | typed)
 
 
 def _finish(services: Services, evaluation_id: str, goes_on: bool, quiet: bool, command: str) -> Evaluation:

@@ -15,7 +15,7 @@ from tunesmith.i18n.catalog import t
 from tunesmith.services import judging
 from tunesmith.services.judging import Judge, Judged
 from tunesmith.services.variants import find_variant
-from tunesmith.settings.files import from_mapping, read_yaml
+from tunesmith.settings.files import from_mapping, read_text_file, read_yaml
 from tunesmith.system.endpoint import Endpoint
 
 PLAIN = JudgeRules()
@@ -33,8 +33,8 @@ def judge(
     rubric: Annotated[bool, typer.Option("--rubric", help="Score each variant alone by criteria.")] = False,
     criterion: Annotated[list[str] | None, typer.Option(help="A criterion of the rubric; may be repeated.")] = None,
     prompt_file: Annotated[Path | None, typer.Option(help="The judge's prompt, instead of the shipped one.")] = None,
-    language: Annotated[str, typer.Option(help="Language of the shipped prompt: en or ja.")] = PLAIN.language,
-    limit: Annotated[int, typer.Option(help="How many rows are judged.")] = PLAIN.rows,
+    language: Annotated[str, typer.Option(help=f"Language of the shipped prompt: en or ja (default: {PLAIN.language}).")] = "",
+    limit: Annotated[int | None, typer.Option(help=f"How many rows are judged (default: {PLAIN.rows}).")] = None,
     settings: Annotated[Path | None, typer.Option(help="YAML file with any of the judgement's settings (prices, time limits …).")] = None,
     name: Annotated[str, typer.Option(help="What the judgement is called.")] = "",
     resume: Annotated[str, typer.Option(help="The id of a judgement that goes on; nothing else is needed.")] = "",
@@ -46,7 +46,9 @@ def judge(
             judging.resume(services, resume)
             started = resume
         else:
-            values: dict[str, Any] = {"language": language, "rows": limit} | _read_settings(settings)
+            values = _read_settings(settings)
+            values |= {"language": language} if language else {}
+            values |= {} if limit is None else {"rows": limit}
             values |= {"mode": "rubric"} if rubric else {}
             values |= {"criteria": criterion} if criterion else {}
             who = Judge(Endpoint(endpoint, model, key_variable) if endpoint else None, judge_variant)
@@ -67,9 +69,7 @@ def _read_settings(path: Path | None) -> dict[str, Any]:
 
 
 def _read_prompt(path: Path | None) -> str:
-    if path and not path.is_file():
-        raise UserError("file_missing", file=str(path))
-    return path.read_text(encoding="utf-8") if path else ""
+    return read_text_file(path) if path else ""
 
 
 def _as_record(found: Judged, said: Judgement) -> dict[str, Any]:

@@ -132,8 +132,8 @@ def fuse(
     adapter: Annotated[list[str], typer.Argument(help="Ids of two or more adapters of one base.")],
     name: Name,
     method: Annotated[
-        str, typer.Option(help="linear, task_arithmetic, slerp, nuslerp, karcher, model_stock, ties, dare_ties …")
-    ] = "linear",
+        str, typer.Option(help="linear (the default), task_arithmetic, slerp, nuslerp, karcher, model_stock, ties, dare_ties …")
+    ] = "",
     weights: Annotated[str, typer.Option(help="One for each adapter, with commas; equal ones by default.")] = "",
     rules: Annotated[Path | None, typer.Option(help="YAML file with the other rules: density, scale, rank, layered …")] = None,
     target: Annotated[str, typer.Option(help="adapter or model")] = "adapter",
@@ -143,8 +143,10 @@ def fuse(
     """Fuse adapters of one base, and measure how exact the result is."""
     if rules and not rules.is_file():
         raise UserError("file_missing", file=str(rules))
-    shares = read_numbers(weights) if weights else [1 / len(adapter)] * len(adapter)
-    chosen = from_mapping(FusionRules, {"method": method, "weights": shares, **(read_yaml(rules) if rules else {})})
+    values = {"method": "linear", "weights": [1 / len(adapter)] * len(adapter), **(read_yaml(rules) if rules else {})}
+    values |= {"method": method} if method else {}
+    values |= {"weights": read_numbers(weights)} if weights else {}
+    chosen = from_mapping(FusionRules, values)
     _run(lambda s: fusion.start_fusion(s, adapter, chosen, target, name, data), json)
 
 

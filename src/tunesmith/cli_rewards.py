@@ -9,11 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from tunesmith.cli_output import Json, open_services, report
-from tunesmith.errors import UserError
 from tunesmith.i18n.catalog import error_words, t
 from tunesmith.services import rewards, training
 from tunesmith.services.attachments import rewards_folder
 from tunesmith.services.rewards import Trial
+from tunesmith.settings.files import read_text_file
 
 app = typer.Typer(no_args_is_help=True, help="Reward functions: list them, try them on rows.")
 
@@ -39,9 +39,7 @@ def try_functions(
     json: Json = False,
 ) -> None:
     """Score answers to the first rows by a YAML file's reward functions; exit code 2 when one fails, 1 when junk fools them."""
-    if not config.is_file():
-        raise UserError("file_missing", file=str(config))
-    chosen = training.parse_config(config.read_text(encoding="utf-8"))
+    chosen = training.parse_config(read_text_file(config))
     with open_services() as services:
         trial = rewards.try_on_rows(services, chosen, rows, answers, completion or ())
     failed = [f for f in trial.functions if f.failed]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import subprocess
@@ -31,11 +32,13 @@ def _require_free_port(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise UserError("port_in_use", port=port) from error
+            if error.errno == errno.EADDRINUSE:
+                raise UserError("port_in_use", port=port) from error
+            raise UserError("serving_address_wrong", host=host, port=port, reason=error.strerror) from error
 
 
 def serve(
-    port: Annotated[int | None, typer.Option(help="The port; the settings' one by default.")] = None,
+    port: Annotated[int | None, typer.Option(help="The port; the settings' one by default, or for 0.", min=0, max=65535)] = None,
     lan: Annotated[bool, typer.Option("--lan", help="Open the door to the network; a code is asked for.")] = False,
     name: Annotated[list[str] | None, typer.Option(help="A name or address by which browsers call this computer; may be repeated.")] = None,
 ) -> None:

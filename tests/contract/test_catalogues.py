@@ -132,6 +132,15 @@ def test_no_words_are_empty() -> None:
     assert not [(lang, key) for lang in LANGUAGES for key, words in load_catalogue(lang).items() if not words.strip()]
 
 
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_bold_words_end_where_markdown_sees_it(lang: str) -> None:
+    """A closing `**` between a mark of punctuation and a letter closes nothing: readers would see the asterisks (CommonMark 6.2)."""
+    broken = re.compile(r"\*\*(?=\S)(?:(?!\*\*).)*[^\w\s]\*\*(?=\w)")
+    assert [key for key, words in load_catalogue(lang).items() if broken.search(words)] == []
+    assert broken.search("**終わり。**次")
+    assert not broken.search("**終わり。** 次 **です**")
+
+
 def test_every_key_in_the_source_has_words() -> None:
     known = load_catalogue("en")
     assert not [(use.place, use.key) for use in PLAIN if use.key not in known]

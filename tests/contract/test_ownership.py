@@ -180,7 +180,7 @@ CASES: dict[str, Callable[[Services], Act]] = {
     "compare.restore": simple(comparison_of, compare.restore, compare.delete),
     "datasets.delete": simple(dataset_of, datasets.delete),
     "datasets.restore": simple(dataset_of, datasets.restore, datasets.delete),
-    "dataset_versions.clean": simple(dataset_of, lambda s, i: dataset_versions.clean(s, i, ["exact_duplicate"], [])),
+    "dataset_versions.clean": simple(dataset_of, lambda s, i: dataset_versions.clean(s, i, ["exact_duplicates"], [])),
     "dataset_versions.split": simple(dataset_of, lambda s, i: dataset_versions.split(s, i, {"valid": 0.2})),
     "dataset_versions.go_to_version": simple(dataset_of, lambda s, i: dataset_versions.go_to_version(s, i, 1)),
     "shelved.rename": of_shelf("evaluations", lambda s, i: shelved.rename(s, i, "new"), **EVALUATION),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -103,6 +105,83 @@ def test_lists(store: ExperimentStore) -> None:
         assert shown in told
         assert run_cli(older).stdout == told
     assert run_cli("runs").stdout.strip() == "No runs yet."
+
+
+@pytest.mark.parametrize("command", [["validate"], ["train"], ["rewards", "try"], ["judge", "--evaluation", "e", "--prompt-file"],
+                                     ["judge", "--evaluation", "e", "--settings"], ["evaluate", "--settings"]])  # fmt: skip
+def test_a_file_that_is_no_text_is_named(tmp_path: Path, command: list[str]) -> None:
+    (tmp_path / "run.yaml").write_bytes(GOOD.encode() + "name: 実験".encode("cp932"))
+    with pytest.raises(UserError) as caught:
+        cli.app([*command, str(tmp_path / "run.yaml")], standalone_mode=False)
+    assert (caught.value.code, caught.value.facts["file"]) == ("yaml_unreadable", "run.yaml")
+
+
+FACTS = ["--data", "company_facts"]
+TYPED = [
+    (["evaluate", *FACTS, "--settings"], "sampling: {temperature: 0.5, seed: 4}", ["--temperature", "0"], {"temperature": 0.0, "seed": 4}),
+    (["predict", *FACTS, "--out", "x.csv", "--settings"], "sampling: {max_tokens: 9}", ["--seed", "0"], {"max_tokens": 9, "seed": 0}),
+    (["predict", *FACTS, "--out", "x.csv", "--settings"], "sampling: {max_tokens: 9}", ["--max-tokens", "7"], {"max_tokens": 7, "seed": 0}),
+    (["judge", *FACTS, "--settings"], "rows: 4\nlanguage: ja", ["--limit", "5"], {"rows": 5, "language": "ja"}),
+    (["judge", *FACTS, "--settings"], "rows: 4\nlanguage: ja", ["--language", "en"], {"rows": 4, "language": "en"}),
+    (["judge", *FACTS, "--settings"], "parallel: 2", [], {"rows": 100, "language": "en", "parallel": 2}),
+    (
+        ["fuse", "a", "b", "--name", "x", "--rules"], "method: ties\nweights: [1, 2]\ndensity: 0.3", ["--weights", "3,4"],
+        {"method": "ties", "weights": (3, 4), "density": 0.3},
+    ),
+    (
+        ["fuse", "a", "b", "--name", "x", "--rules"], "method: ties\nweights: [1, 2]", ["--method", "slerp"],
+        {"method": "slerp", "weights": (1, 2)},
+    ),
+    (["fuse", "a", "b", "--name", "x", "--rules"], "{}", [], {"method": "linear", "weights": (0.5, 0.5)}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("command", "text", "typed", "expected"), TYPED, ids=lambda part: " ".join(part)[:40] if isinstance(part, list) else ""
+)
+def test_a_typed_option_goes_before_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], text: str, typed: list[str], expected: dict[str, object]
+) -> None:
+    asked: dict[str, object] = {}
+
+    def start(*arguments: object, **_: object) -> str:
+        for each in arguments:
+            asked.update(vars(each) if dataclasses.is_dataclass(each) else {})
+        raise UserError("asked")
+
+    for service, name in (
+        (cli.cli_evaluate.evaluations, "start"), (cli.cli_judge.judging, "start"), (cli.cli_models.fusion, "start_fusion"),
+    ):  # fmt: skip
+        monkeypatch.setattr(service, name, start)
+    (tmp_path / "chosen.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match="asked"):
+        cli.app([*command, str(tmp_path / "chosen.yaml"), *typed], standalone_mode=False)
+    assert {name: asked[name] for name in expected} == expected
+
+
+def test_a_failed_resume_says_why(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], submit: Callable[..., Experiment],
+                                  store: ExperimentStore) -> None:  # fmt: skip
+    run = submit().id
+    for status in ("starting", "running", "failed"):
+        store.transition(store.get(run), status, **({"error": UserError("disk_full").as_record()} if status == "failed" else {}))
+    monkeypatch.setattr(cli.runs, "resume", lambda *_: None)  # the second try ends as the first did
+    with pytest.raises(UserError, match="disk_full"):
+        cli.app(["resume", run, "--json"], standalone_mode=False)
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "disk_full"
+
+
+def test_a_port_that_is_none_or_is_not_ours_is_told_as_such() -> None:
+    done = run_cli("serve", "--port", "99999")
+    assert done.returncode == 2
+    assert "65535" in done.stderr
+    assert "Traceback" not in done.stderr
+    with pytest.raises(UserError, match="serving_address_wrong"):
+        cli.cli_serve._require_free_port("192.0.2.1", 8501)  # an address of another computer
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(UserError, match="port_in_use"):
+            cli.cli_serve._require_free_port("127.0.0.1", taken.getsockname()[1])
 
 
 def test_a_missing_file_is_named() -> None:

@@ -21,6 +21,7 @@ import requests
 
 from tests.e2e.conftest import free_port
 from tests.jobs.conftest import wait_for
+from tunesmith import cli
 from tunesmith.data.synthesis import SynthesisRules
 from tunesmith.errors import UserError
 from tunesmith.jobs.generation import Generation
@@ -205,6 +206,22 @@ def test_only_allowed_hosts_are_asked(address: str, code: str) -> None:
     with pytest.raises(UserError) as caught:
         check_endpoint(Endpoint("http://127.0.0.1/v1", "m", "NO_SUCH_KEY"), ["127.0.0.1"])
     assert caught.value.code == "endpoint_key_missing"
+
+
+def test_a_document_of_another_encoding_is_asked_about_as_it_reads(data_dir: Path, tmp_path: Path, double: Endpoint) -> None:
+    Double.script = staticmethod(lambda number, _: say(qa(number)))
+    text = "営業時間は朝九時から夕方五時までです。駅前の店は日曜日も開いています。"
+    document, latin = tmp_path / "店.txt", tmp_path / "latin.txt"
+    document.write_bytes(text.encode("cp932"))
+    latin.write_bytes("Le café est fermé.".encode("latin-1"))
+    at = ["--count", "1", "--endpoint", double.address, "--model", "double", "--json"]
+    cli.app(["data", "generate", str(document), *at], standalone_mode=False)
+    assert text in Double.asked[0]["messages"][-1]["content"]
+    asked = len(Double.asked)
+    with pytest.raises(UserError) as caught:
+        cli.app(["data", "generate", str(latin), *at], standalone_mode=False)
+    assert (caught.value.code, caught.value.facts) == ("data_encoding_unknown", {"file": "latin.txt", "line": 1})
+    assert len(Double.asked) == asked
 
 
 def test_a_dead_endpoint_fails_and_can_go_on(services: Services, double: Endpoint) -> None:

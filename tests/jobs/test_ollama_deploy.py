@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,10 @@ from tests.ollama_double import QUANTIZE_REFUSED, OllamaDouble, serve_ollama
 from tunesmith.errors import UserError
 from tunesmith.export.ollama import OllamaModel
 from tunesmith.export.ollama_client import OllamaClient
-from tunesmith.export.ollama_deploy import check_deployed, deploy_gguf, list_deployed, remove_deployed
+from tunesmith.export.ollama_deploy import check_deployed, deploy_gguf, is_ours, list_deployed, remove_deployed
 from tunesmith.export.ollama_template import read_chat_format, to_go_template
+from tunesmith.services.context import Services
+from tunesmith.services.ollama import models
 from tunesmith.system.paths import DEMO_MODEL
 
 REAL = os.environ.get("TUNESMITH_OLLAMA_URL", "")
@@ -163,6 +166,66 @@ def test_ours_is_replaced_and_what_is_gone_is_struck(
     with pytest.raises(UserError) as refused:
         client.delete("ours")
     assert code_of(refused) == "ollama_model_unknown"
+
+
+@pytest.mark.parametrize("replaces", [False, True])
+def test_a_model_is_ours_though_the_server_could_not_be_asked_afterwards(
+    double: OllamaDouble, client: OllamaClient, write_gguf: Callable[..., Path], tmp_path: Path, replaces: bool
+) -> None:
+    data = tmp_path / "data"
+    if replaces:
+        deploy_gguf(client, data, "ours", write_gguf("before.gguf", fill=3.0), MODEL)
+    double.lists_cut = [False, True]
+    with pytest.raises(UserError):
+        deploy_gguf(client, data, "Ours", write_gguf(), MODEL)
+    assert len(double.models) == 1
+    assert [entry.digest for entry in list_deployed(data)] == [""]
+    assert is_ours(list_deployed(data)[0], client.address, client.list_models()[0])
+    second = deploy_gguf(client, data, "ours", write_gguf("other.gguf", fill=2.0), MODEL)
+    assert list_deployed(data) == [second]
+    double.lists_cut = [False, True]
+    with pytest.raises(UserError):
+        deploy_gguf(client, data, "ours", write_gguf(), MODEL)
+    remove_deployed(client, data, "ours")
+    assert not double.models
+    assert list_deployed(data) == []
+
+
+def test_the_list_tells_ours_before_and_after_the_server_told_its_digest(
+    double: OllamaDouble, client: OllamaClient, write_gguf: Callable[..., Path], services: Services
+) -> None:
+    services.kept.settings = replace(services.settings, ollama_url=double.address)
+    double.lists_cut = [False, True]
+    with pytest.raises(UserError):
+        deploy_gguf(client, services.data_dir, "pirate", write_gguf(), MODEL)
+    double.models["theirs:latest"] = replace(any_model(), name="theirs:latest")
+    assert {row.name: row.ours for row in models(services)} == {"pirate:latest": True, "theirs:latest": False}
+    deploy_gguf(client, services.data_dir, "pirate", write_gguf(), MODEL)
+    assert {row.name: row.ours for row in models(services)} == {"pirate:latest": True, "theirs:latest": False}
+    double.models["pirate:latest"].template = "{{ .Prompt }}!"
+    assert not any(row.ours for row in models(services))
+
+
+def test_a_refused_creation_makes_nothing_ours(
+    double: OllamaDouble, client: OllamaClient, official: ollama.Client, write_gguf: Callable[..., Path], tmp_path: Path
+) -> None:
+    gguf, data = write_gguf(), tmp_path / "data"
+    double.faults = {"pirate:latest": [{"error": "write: no space left on device"}]}
+    with pytest.raises(UserError):
+        deploy_gguf(client, data, "pirate", gguf, MODEL)
+    assert list_deployed(data) == []
+    double.faults = {}
+    ours = deploy_gguf(client, data, "ours", gguf, MODEL)
+    double.faults = {"ours:latest": [{"error": "write: no space left on device"}]}
+    with pytest.raises(UserError):
+        deploy_gguf(client, data, "ours", gguf, MODEL)
+    assert list_deployed(data) == [ours], "what stood there stands there still, as we know it"
+    double.faults = {}
+    official.create(model="pirate", files={"m.gguf": official.create_blob(gguf)})
+    for act in (lambda: deploy_gguf(client, data, "pirate", gguf, MODEL), lambda: remove_deployed(client, data, "pirate")):
+        with pytest.raises(UserError) as refused:
+            act()
+        assert code_of(refused) == "ollama_model_not_ours"
 
 
 def test_what_the_server_refuses_is_told(

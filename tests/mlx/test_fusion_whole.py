@@ -18,7 +18,7 @@ from tunesmith.fusion.adapters import write_adapter
 from tunesmith.fusion.combining import Fusion, Source, naive_average, to_factors
 from tunesmith.fusion.config import FusionRules
 from tunesmith.fusion.deltas import LowRank, to_dense
-from tunesmith.fusion.parity import DenseReference, HeldOut, held_out_losses, prove_adapter, prove_model
+from tunesmith.fusion.parity import DenseReference, HeldOut, held_out_losses, prove_adapter, prove_model, read_held_out
 from tunesmith.inference.adapter_bank import AdapterBank
 from tunesmith.inference.proof import compare_logits, encode_prompts, prompt_logits
 from tunesmith.models.fused_weights import adapter_change, fused_weights
@@ -222,7 +222,7 @@ def test_factors_averaged_one_by_one_are_wrong(trained: dict[str, Path], referen
         assert exact == pytest.approx(sum(0.5 * adapter.modules[fusion.modules[0]][leaf] for adapter in fusion.adapters))
     wrong = [relative_error(to_dense(naive[module]), as_float64(fusion.fused(module))) for module in fusion.modules]
     assert min(wrong) > 0.3
-    rows = HeldOut(write_rows(tmp_path / "rows", BOXES + COLOURS))
+    rows = read_held_out(fusion, HeldOut(write_rows(tmp_path / "rows", BOXES + COLOURS)))
     told: list[float] = []
     losses = held_out_losses(fusion, reference, made.factors.get, rows, lambda _, share: told.append(share))
     assert list(losses) == ["base", "adapter_0", "adapter_1", "naive", "result"]

@@ -198,6 +198,12 @@ def test_unknown_architectures_and_scales_are_refused_by_name(tmp_path: Path) ->
         export(make_tiny_model(tmp_path / "plain", "llama"), tmp_path / "m.gguf", "Q3")
 
 
+def test_a_null_in_the_settings_is_no_list_of_layers(tmp_path: Path) -> None:
+    source = make_tiny_model(tmp_path / "model", "qwen2", layer_types=None)
+    assert "layer_types" in orjson.loads((source / "config.json").read_bytes())
+    assert read_blueprint(source).arch_name == "qwen2"
+
+
 @pytest.mark.parametrize(("number", "code"), [(1e5, "gguf_f16_overflow"), (float("nan"), "gguf_not_finite")])
 def test_numbers_that_do_not_fit_are_refused_and_nothing_is_left(tmp_path: Path, number: float, code: str) -> None:
     source, broken = make_tiny_model(tmp_path / "model", "qwen3"), tmp_path / "broken"

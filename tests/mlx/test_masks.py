@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tunesmith.data.chat_templates import TEMPLATES
+from tunesmith.data.formats import Row
+from tunesmith.data.row_kinds import canonical_row
 from tunesmith.data.templates import encode_row
 from tunesmith.errors import UserError
 from tunesmith.models.loading import LoadedModel
@@ -121,4 +125,7 @@ def test_a_format_that_refuses_the_roles_is_a_named_error(base: LoadedModel) -> 
 def test_tools_reach_the_template(base: LoadedModel) -> None:
     template = "{{ tools | length }} tools {% for m in messages %}{{ m['content'] }}{{ eos_token }}{% endfor %}"
     row = {**CHAT, "tools": [{"type": "function", "function": {"name": "f"}}]}
-    assert base.tokenizer.decode(encode_row(row, base.tokenizer, template=template).ids).startswith("1 tools")
+    expected = encode_row(row, base.tokenizer, template=template).ids
+    assert base.tokenizer.decode(expected).startswith("1 tools")
+    _, as_in_a_table, problems = canonical_row(Row(1, {**row, "tools": json.dumps(row["tools"])}))
+    assert (problems, encode_row(as_in_a_table or {}, base.tokenizer, template=template).ids) == ([], expected)

@@ -9,6 +9,7 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
+import orjson
 import pytest
 from mlx_lm.generate import generate
 
@@ -22,7 +23,13 @@ from tunesmith.models.tuning import find_lora_keys, make_trainable
 from tunesmith.settings.files import from_mapping
 from tunesmith.system.paths import DEMO_DATA, DEMO_MODEL
 from tunesmith.training.config import TrainConfig
+from tunesmith.training.events import Recorder
+from tunesmith.training.methods import policy
+from tunesmith.training.prepare import prepare_run
+from tunesmith.training.progress import Progress, progress_of
+from tunesmith.training.rollouts import held_out_rewards
 from tunesmith.training.run import train
+from tunesmith.training.task import Run
 
 SUMS = DEMO_DATA / "arithmetic"
 COMMON: dict[str, Any] = {
@@ -48,6 +55,10 @@ def adapter(folder: Path) -> dict[str, np.ndarray[Any, Any]]:
 
 def reports(folder: Path) -> list[dict[str, Any]]:
     return [line for line in read_lines(folder / "metrics.jsonl") if "reward" in line]
+
+
+def validations(folder: Path) -> list[tuple[int, float]]:
+    return [(line["step"], line["val_reward"]) for line in read_lines(folder / "metrics.jsonl") if "val_reward" in line]
 
 
 def distance(left: Path, right: Path) -> float:
@@ -88,6 +99,43 @@ def test_a_stop_in_the_middle_of_a_rollout_takes_less_than_a_second(tmp_path: Pa
     assert time.process_time() - asked[0] < 1.0
     assert not reports(tmp_path / "run")
     assert (tmp_path / "run" / "checkpoints" / "step-0").is_dir()
+
+
+def test_a_validation_that_was_broken_off_is_made_up_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = config_of("grpo", iters=2, steps_per_eval=2, keep_best=True)
+    run(config, tmp_path / "whole")
+    measuring = False
+
+    def watched(run: Run, *arguments: Any) -> Any:
+        nonlocal measuring
+        measuring = run.progress.step == 2
+        return held_out_rewards(run, *arguments)
+
+    monkeypatch.setattr(policy, "held_out_rewards", watched)
+    assert run(config, tmp_path / "parts", lambda: "pause" if measuring else "") == "paused"
+    assert [step for step, _ in validations(tmp_path / "parts")] == [0]
+    monkeypatch.undo()
+    assert run(config, tmp_path / "parts", attempt=2) == "completed"
+    assert [step for step, _ in validations(tmp_path / "parts")] == [0, 2]
+    assert validations(tmp_path / "parts") == validations(tmp_path / "whole")
+    assert distance(tmp_path / "parts", tmp_path / "whole") == 0
+
+
+def test_a_validation_is_made_once_though_the_run_pauses_after_it(tmp_path: Path) -> None:
+    wishes = iter(["pause"])
+    config = config_of("grpo", iters=2, steps_per_eval=2, val_batches=0, patience=1)
+    run(config, tmp_path, lambda: next(wishes, ""))
+    run(config, tmp_path, attempt=2)
+    samples = [event["step"] for event in read_lines(tmp_path / "events.jsonl") if event["kind"] == "sample"]
+    assert samples == sorted(samples)
+    assert set(samples) == {0, 2}
+    assert samples.count(0) == samples.count(2)
+
+
+def test_a_checkpoint_from_before_validations_were_noted_has_had_its_own() -> None:
+    record = {name: value for name, value in Progress(step=4).as_record().items() if name != "validated"}
+    assert progress_of(record).validated == 4
+    assert progress_of(record | {"step": 0}).validated == -1
 
 
 def test_an_on_policy_step_clips_nothing_and_says_so(tmp_path: Path) -> None:
@@ -243,3 +291,20 @@ def test_kl_is_of_the_weights_that_wrote_the_answers(tmp_path: Path) -> None:
     assert first["kl"] == pytest.approx(0, abs=1e-6)
     assert first["ratio_deviation"] > 0
     assert first["grad_norm"] > 0
+
+
+@pytest.mark.parametrize("prompts", [(), ("5 + 5 = ?", "6 + 6 = ?")])
+def test_answers_while_it_learns_are_asked_as_the_rollouts_are(tmp_path: Path, prompts: tuple[str, ...]) -> None:
+    rows = [{"prompt": "1 + 1 = ?", "answer": "2"}, {"prompt": "2 + 2 = ?", "answer": "4", "system": "Its own."}]
+    for split in ("train", "valid"):
+        (tmp_path / f"{split}.jsonl").write_bytes(b"\n".join(orjson.dumps(row) for row in rows))
+    config = config_of("grpo", {"system_prompt": "Be brief."}, sample_prompts=prompts)
+    recorder = Recorder(tmp_path, 1)
+    probes = prepare_run(config, DEMO_MODEL, tmp_path, tmp_path, recorder).probes
+    recorder.close()
+    asked = [tuple((turn["role"], turn["content"]) for turn in probe.messages) for probe in probes]
+    brief, own = ("system", "Be brief."), ("system", "Its own.")
+    if prompts:
+        assert asked == [(brief, ("user", "5 + 5 = ?")), (brief, ("user", "6 + 6 = ?"))]
+    else:
+        assert sorted(asked) == [(brief, ("user", "1 + 1 = ?")), (own, ("user", "2 + 2 = ?"))]

@@ -17,6 +17,8 @@ from tunesmith.models.loading import LoadedModel
 from tunesmith.settings.files import from_mapping
 from tunesmith.system.paths import DEMO_DATA, DEMO_MODEL
 from tunesmith.training.config import TrainConfig
+from tunesmith.training.methods.preference import method_of, pair_figures
+from tunesmith.training.preference_math import PairSums
 from tunesmith.training.run import train
 
 PAIRS = DEMO_DATA / "preference"
@@ -87,3 +89,20 @@ def test_label_smoothing_without_effect_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         run(tmp_path / "run", "dpo", {"loss_type": "ipo", "label_smoothing": 0.1})
     assert caught.value.code == "label_smoothing_without_effect"
+
+
+LONG_AND_SHORT = PairSums(*(mx.array([value]) for value in (-20.0, -15.0, 0.0, 0.0, 40.0, 5.0)))  # 40 tokens of -0.5, 5 of -3.0
+
+
+@pytest.mark.parametrize(
+    ("method", "loss", "rewards"),
+    [("orpo", "sigmoid", (-0.05, -0.3)), ("dpo", "ipo", (-0.05, -0.3)), ("dpo", "sigmoid", (-2.0, -1.5)), ("dpo", "hinge", (-2.0, -1.5))],
+)
+def test_figures_compare_what_the_loss_compares(method: str, loss: str, rewards: tuple[float, float]) -> None:
+    """By tokens 0.1 x -0.5 = -0.05 and 0.1 x -3 = -0.3: the chosen one is ahead by 0.25. By sums 0.1 x -20 = -2 and -1.5: it is behind."""
+    config = from_mapping(TrainConfig, {"method": method, "preference": {"loss_type": loss}})
+    found = {name: value.item() for name, value in pair_figures(LONG_AND_SHORT, method_of(config), 0.1).items()}
+    assert (found["reward_chosen"], found["reward_rejected"]) == pytest.approx(rewards)
+    assert found["reward_margin"] == pytest.approx(rewards[0] - rewards[1])
+    assert found["reward_accuracy"] == (rewards[0] > rewards[1])
+    assert found.get("kl") == (pytest.approx(-0.5) if method == "dpo" else None)

@@ -10,7 +10,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 import pytest
-from mlx.utils import tree_flatten
+from mlx.utils import tree_flatten, tree_map
 from mlx_lm.tuner.utils import load_adapters
 
 from tests.mlx.conftest import read_lines
@@ -141,6 +141,49 @@ def test_gradient_checkpointing_computes_the_same_and_leaves_the_classes_alone(r
     assert [n for n, _ in tree_flatten(one.parameters())] == [n for n, _ in tree_flatten(other.parameters())]
 
 
+def gradient_with_dropout(checkpointed: bool) -> tuple[float, float, float]:
+    """Return the loss, the slope along its gradient, and that slope measured from the losses on both sides."""
+    model = load_model(DEMO_MODEL).model
+    mx.random.seed(0)
+    make_trainable(model, "lora", -1, {"rank": 4, "scale": 4.0, "dropout": 0.3, "keys": find_lora_keys(model, "all")})
+    for module in model.modules():
+        if hasattr(module, "lora_b"):
+            module.lora_b = mx.random.normal(module.lora_b.shape) * 0.05
+    if checkpointed:
+        checkpoint_layers(model)
+    model.train()
+    tokens = mx.arange(5, 40)[None]
+
+    def loss_of(model: Any) -> mx.array:
+        mx.random.seed(9)
+        return nn.losses.cross_entropy(model(tokens[:, :-1]), tokens[:, 1:]).sum()
+
+    loss, gradient = nn.value_and_grad(model, loss_of)(model)
+    parameters = model.trainable_parameters()
+    slope = sum(float((part * part).sum()) for _, part in tree_flatten(gradient))
+    move = 1e-3 / slope**0.5
+    sides = []
+    for signed in (move, -move):
+        model.update(tree_map(lambda own, part, by=signed: own + by * part, parameters, gradient))
+        sides.append(float(loss_of(model)))
+    return float(loss), slope, (sides[0] - sides[1]) / (2 * move)
+
+
+def test_the_gradient_of_checkpointed_blocks_with_dropout_is_that_of_their_loss() -> None:
+    loss, slope, measured = gradient_with_dropout(checkpointed=True)
+    assert slope == pytest.approx(measured, rel=1e-2)
+    assert (loss, slope) == pytest.approx(gradient_with_dropout(checkpointed=False)[:2], rel=1e-5)
+
+
+def test_passes_of_a_step_with_checkpointed_dropout_leave_out_what_they_would_without(run_training: Train, write_rows: Write) -> None:
+    data = write_rows(PAIRS)
+    lora = LoraParameters(rank=8, scale=8.0, dropout=0.3)
+    settings: dict[str, Any] = {"iters": 3, "batch_size": 2, "grad_accumulation_steps": 2, "lora_parameters": lora}
+    _, plain = run_training(data, **settings)
+    _, checkpointed = run_training(data, grad_checkpoint=True, **settings)
+    assert losses(checkpointed) == pytest.approx(losses(plain), rel=1e-4)
+
+
 def test_gradient_checkpointing_takes_less_memory() -> None:
     def peak(checkpointed: bool) -> int:
         base = load_model(DEMO_MODEL)
@@ -214,6 +257,17 @@ def test_a_loss_that_explodes_stops_the_run_and_keeps_the_last_good_state(run_tr
     assert int(str(caught.value.facts["step"])) > 1
     verify_folder(folder / "adapter")
     assert kinds(folder)[-1] == "kept_last_good"
+
+
+def test_weights_that_are_no_numbers_are_not_kept(run_training: Train, write_rows: Write, tmp_path: Path) -> None:
+    """An infinite rate: the first step's update leaves infinities, which the second step's loss shows."""
+    folder = tmp_path / "infinite"
+    with pytest.raises(UserError) as caught:
+        run_training(write_rows(PAIRS[:2]), again=folder, learning_rate=1e39)
+    assert caught.value.code == "loss_not_finite"
+    assert caught.value.facts["step"] == 2
+    assert not (folder / "adapter").exists()
+    assert "kept_last_good" not in kinds(folder)
 
 
 def told(loss: float, grad_norm: float, seconds: float) -> dict[str, float]:

@@ -214,9 +214,17 @@ def test_a_model_that_transformers_5_wrote_turns_positions_as_there(
     assert apart(np.array(load_mlx_model(again)[0](mx.array(TOKENS))), wanted) < CLOSE  # without our reading
 
 
-def test_paths_and_code_and_empty_values_do_not_travel() -> None:
+def test_paths_and_code_do_not_travel() -> None:
     config = {"model_type": "llama", "_name_or_path": "/home/me", "auto_map": {"A": "b.C"}, "model_file": "x.py", "head_dim": None}
-    assert normalise_config(config) == {"model_type": "llama"}
+    assert normalise_config(config) == {"model_type": "llama", "head_dim": None}
+
+
+def test_a_model_without_a_window_has_none_after_it_was_fused(tmp_path: Path) -> None:
+    """Mistral 7B v0.2 and v0.3 say `"sliding_window": null`; without the key transformers would take its default, 4096 tokens."""
+    base = make_tiny_model(tmp_path / "base", "mistral", "bpe", sliding_window=None)
+    fused = fuse(base, None, tmp_path / "fused")
+    assert [transformers.AutoConfig.from_pretrained(folder).sliding_window for folder in (base, fused)] == [None, None]
+    assert apart(np.array(load_mlx_model(fused)[0](mx.array(TOKENS))), torch_logits(base)) < CLOSE
 
 
 def test_what_a_config_says_itself_comes_first() -> None:

@@ -250,7 +250,7 @@ def test_the_best_so_far_is_an_earlier_evaluations(open_page: OpenPage, services
     put_ended(services, [other, BASE], {"bleu": [[1.0] * 12, [0.1] * 12]})  # another metric does not count
     latest = put_ended(services, [tuned, BASE], {"rouge_l": [[0.5] * 12, [0.1] * 12]})
     app = open_page("evaluate", evaluation=latest)
-    best = t("evaluation.of_earlier", name="the earlier one", evaluation="An *evaluation*")
+    best = t("evaluation.of_earlier", name="the earlier one", evaluation=r"An \*evaluation\*")
     assert t("evaluation.verdict_worse", candidate="the tuned one", best=best) in [e.value for e in app.error]
     app.selectbox(key=f"against-{latest}-{tuned}").set_value(BASE).run()
     assert t("evaluation.verdict_better", candidate="the tuned one", best="demo (model)") in [s.value for s in app.success]

@@ -14,11 +14,13 @@ from streamlit.testing.v1 import AppTest
 
 from benchmarks.drawn_runs import draw_store
 from tests.ui.conftest import add_run
+from tunesmith.access.people import TRAINER, Person
 from tunesmith.i18n.catalog import t
 from tunesmith.services import experiment_search, experiments, queue
 from tunesmith.services.context import Services
 from tunesmith.services.run_colours import run_colour
 from tunesmith.services.run_family import Relative
+from tunesmith.ui import experiment_trash, session
 from tunesmith.ui.experiment_card import ICONS, place_of
 
 OpenPage = Callable[..., AppTest]
@@ -255,6 +257,65 @@ def test_the_trash_opens(open_page: OpenPage, services: Services, three: list[st
     assert any("sums, first" in m.value for m in app.markdown)
     label(app, "experiments.restore_all", lang).click().run()  # type: ignore[attr-defined]
     assert len(names(app)) == 3
+
+
+def _draw_trashed() -> None:
+    from tunesmith.ui.experiment_trash import _draw_trashed
+    from tunesmith.ui.messages import show_toasts
+
+    _draw_trashed()
+    show_toasts()
+
+
+@pytest.mark.parametrize(
+    ("owners", "asked_of", "key"),
+    [(("Ann", "Bob"), [1], "trash_cleared_own"), (("Bob", "Bob"), [2], "trash_cleared"), (("Ann", "Ann"), [], "")],
+)
+def test_what_the_emptied_trash_holds_is_told(
+    services: Services, monkeypatch: pytest.MonkeyPatch, owners: tuple[str, ...], asked_of: list[int], key: str
+) -> None:
+    for owner in owners:
+        experiments.trash(services, add_run(services, "completed", owner=owner).id)
+    monkeypatch.setattr(session, "person", lambda: Person("Bob", TRAINER))
+    questions: list[str] = []
+
+    def ask(question: str, act: Callable[[], object]) -> None:
+        questions.append(question)
+        act()
+
+    monkeypatch.setattr(experiment_trash, "ask_delete", ask)
+    app = AppTest.from_function(_draw_trashed, default_timeout=60).run()
+    (empty,) = [button for button in app.button if button.label == t("experiments.trash_clear")]
+    assert empty.disabled == (not asked_of)
+    if asked_of:
+        empty.click().run()
+        assert [each.value for each in app.toast] == [t(f"experiments.{key}", n=1)]
+    assert questions == [t("experiments.trash_clear_ask", n=n) for n in asked_of]
+    assert experiments.trashed_count(services) == owners.count("Ann")
+
+
+def test_what_nobody_can_read_leaves_the_trash_too(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = add_run(services, "completed", owner="Bob")
+    experiments.trash(services, run.id)
+    (services.store.trash_folder / run.id / "experiment.json").write_text("{")
+    monkeypatch.setattr(session, "person", lambda: Person("Bob", TRAINER))
+    app = AppTest.from_function(_draw_trashed, default_timeout=60).run()
+    (empty,) = [button for button in app.button if button.label == t("experiments.trash_clear")]
+    assert not empty.disabled
+
+
+@pytest.mark.parametrize(
+    ("active", "quiet", "key"), [(0, False, "none_waiting"), (1, False, "none_waiting_busy"), (0, True, "none_waiting_busy")]
+)
+def test_a_free_accelerator_alone_starts_a_run_at_once(
+    services: Services, open_page: OpenPage, monkeypatch: pytest.MonkeyPatch, active: int, quiet: bool, key: str
+) -> None:
+    for _ in range(active):
+        add_run(services, "running")
+    monkeypatch.setattr(queue, "is_quiet", lambda *_: quiet)
+    app = open_page("training", view="queue")
+    assert not app.exception
+    assert [c.value for c in app.caption if c.value in {t("queue.none_waiting"), t("queue.none_waiting_busy")}] == [t(f"queue.{key}")]
 
 
 def test_of_many_runs_that_cannot_be_read_a_few_are_named(open_page: OpenPage, services: Services, three: list[str]) -> None:

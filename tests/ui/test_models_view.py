@@ -78,6 +78,9 @@ def test_a_search_lists_what_was_found(open_page: OpenPage, hub: LoopbackHub) ->
     assert list(table[t("settings.model_name")]) == ["team/tiny", "other/tiny-chat"]
     assert list(table[t("hub.form")]) == [t("hub.form_mlx"), t("hub.form_safetensors")]
     assert list(table[t("hub.access")]) == [t("hub.open"), t("hub.gated")]
+    first = app.dataframe[1].proto.id
+    app = search(app, "chat")
+    assert app.dataframe[1].proto.id != first, "a browser would look at another model in the place of the one that was selected"
     app = search(app, "nothing of this name")
     assert [note.value for note in app.info] == [t("hub.nothing")]
 

@@ -109,6 +109,14 @@ def test_only_trainers_start_runs(open_page: Callable[..., AppTest], as_role: Ca
 
 
 @pytest.mark.parametrize("role", ROLES)
+def test_only_trainers_check_data(open_page: Callable[..., AppTest], as_role: Callable[[str], None], role: str) -> None:
+    as_role(role)
+    app = open_page("dataset", data="company_facts")
+    app.session_state["about"] = t("dataset.quality")
+    assert pressable(app.run(), "quality_page.check") == (role != VIEWER)
+
+
+@pytest.mark.parametrize("role", ROLES)
 def test_only_admins_save_settings(open_page: Callable[..., AppTest], as_role: Callable[[str], None], role: str) -> None:
     as_role(role)
     app = open_page("settings")

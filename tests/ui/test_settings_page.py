@@ -192,6 +192,21 @@ def test_old_checkpoints_are_deleted_after_a_question(open_page: OpenPage, servi
     assert [each.value for each in app.toast] == [t("storage.freed", size="5 MB")]
 
 
+def test_a_selection_does_not_outlast_its_list(open_page: OpenPage, services: Services) -> None:
+    """A browser keeps selected rows under the table's id: in another list they would be other runs."""
+
+    def table() -> str:
+        storage.begin_count(services, 10)
+        frames = open_page("settings", view="storage").dataframe
+        return next(str(frame.proto.id) for frame in frames if "name" in frame.value)
+
+    add_run(services, "completed", name="first")
+    before = table()
+    assert table() == before
+    add_run(services, "completed", name="second")
+    assert table() != before
+
+
 def test_who_may_not_clean_cannot_press(open_page: OpenPage, services: Services, become: Callable[[str, str], None]) -> None:
     run = add_run(services, "completed", owner="Ann")
     services.store.trash(add_run(services, "completed").id)

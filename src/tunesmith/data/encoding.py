@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tunesmith.data.formats import Problem, ReadResult, Row
+from tunesmith.data.library import name_of
 from tunesmith.data.row_files import read_splits
 from tunesmith.data.split import split_rows
 from tunesmith.data.templates import Encoded, Tokenizer, encode_row
@@ -69,7 +70,7 @@ def encode_dataset(path: Path, kinds: Sequence[str], tokenizer: Tokenizer, rules
     kept = [_fit(rows, rules) for rows in whole]
     learnable = [[row for row in rows if any(row.supervised[1:])] for rows in kept]
     if not learnable[0]:
-        raise UserError("data_nothing_to_learn", dataset=path.name, rows=len(train), longest=rules.max_seq_length)
+        raise UserError("data_nothing_to_learn", dataset=name_of(path), rows=len(train), longest=rules.max_seq_length)
     return EncodedRows(
         train=learnable[0], valid=learnable[1], valid_source=valid, unusable=len({p.line for p in problems}),
         without_labels=len(kept[0]) - len(learnable[0]), overlong=sum(len(row.ids) > rules.max_seq_length for row in whole[0]),
@@ -84,10 +85,10 @@ def read_usable(path: Path, kinds: Sequence[str], validation_share: float, seed:
     """
     splits = read_splits(path, ("train", "valid"))
     if "train" not in splits:
-        raise UserError("dataset_without_train", dataset=path.name)
-    train, problems = _usable(splits["train"], kinds, path.name)
+        raise UserError("dataset_without_train", dataset=name_of(path))
+    train, problems = _usable(splits["train"], kinds, name_of(path))
     if "valid" in splits:
-        valid, more = _usable(splits["valid"], kinds, path.name)
+        valid, more = _usable(splits["valid"], kinds, name_of(path))
         return train, valid, problems + more
     return *split_rows(train, validation_share, seed), problems
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from tunesmith.data.batching import BatchRules, Shape, group_pairs, plan_lines
 from tunesmith.data.encoding import read_usable
 from tunesmith.data.formats import Row
+from tunesmith.data.library import name_of
 from tunesmith.data.templates import Encoded, Tokenizer, encode_row
 from tunesmith.errors import UserError
 
@@ -57,7 +58,7 @@ def read_pairs(path: Path, kinds: Sequence[str], tokenizer: Tokenizer, rules: Pa
     encoded = [[encode_pair(row.value, tokenizer, rules.template) for row in rows] for rows in (train, valid)]
     kept = [[pair for pair in pairs if _longest(pair) <= rules.max_seq_length and _learnable(pair)] for pairs in encoded]
     if not kept[0]:
-        raise UserError("data_nothing_to_learn", dataset=path.name, rows=len(train), longest=rules.max_seq_length)
+        raise UserError("data_nothing_to_learn", dataset=name_of(path), rows=len(train), longest=rules.max_seq_length)
     lengths = [_longest(pair) for pair in encoded[0]]
     return Pairs(kept[0], kept[1], valid, len({p.line for p in problems}), sum(n > rules.max_seq_length for n in lengths), lengths)
 

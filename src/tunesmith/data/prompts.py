@@ -9,6 +9,7 @@ from typing import Any
 
 from tunesmith.data.encoding import read_usable
 from tunesmith.data.formats import Row, as_prompt, row_answer
+from tunesmith.data.library import name_of
 from tunesmith.data.templates import Tokenizer, render
 from tunesmith.errors import UserError
 
@@ -54,7 +55,7 @@ def read_prompts(path: Path, kinds: Sequence[str], tokenizer: Tokenizer, rules: 
     written = [[make_prompt(row.value, tokenizer, rules) for row in rows] for rows in (train, valid)]
     kept = [[prompt for prompt in prompts if len(prompt.ids) <= rules.longest] for prompts in written]
     if not kept[0]:
-        raise UserError("prompts_too_long", dataset=path.name, rows=len(train), longest=rules.longest)
+        raise UserError("prompts_too_long", dataset=name_of(path), rows=len(train), longest=rules.longest)
     lengths = [len(prompt.ids) for prompt in written[0]]
     return Prompts(kept[0], kept[1], valid, len({p.line for p in problems}), len(lengths) - len(kept[0]), lengths)
 

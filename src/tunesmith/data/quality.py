@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tunesmith.data.formats import as_messages
+from tunesmith.data.formats import as_messages, as_prompt, row_kind
 from tunesmith.data.japanese import main_language, normalize_text, width_problems
 from tunesmith.data.near_duplicates import BLOCK, NearDuplicateIndex
 from tunesmith.data.patterns import (
@@ -92,7 +92,7 @@ class RowTexts:
 
 def texts_of(value: Mapping[str, Any]) -> RowTexts:
     """Return a canonical row's texts."""
-    turns = [(m["role"], m["content"]) for m in as_messages(value)] or [("text", str(value.get("text", "")))]
+    turns = [(m["role"], m["content"]) for m in as_messages(value) or as_prompt(value)] or [("text", str(value.get("text", "")))]
     others = [value["rejected"]] if "rejected" in value and "chosen" in value else value.get("completions", [])
     return RowTexts(value, turns, "\n".join([text for _, text in turns] + [text for text in others if isinstance(text, str)]))
 
@@ -108,7 +108,8 @@ def _control_characters(row: RowTexts) -> str:
 
 def _one_sided(row: RowTexts) -> str:
     roles = {role for role, text in row.turns if text.strip()}
-    return row.text if row.turns[0][0] != "text" and not {"user", "assistant"} <= roles else ""
+    is_conversation = row.turns[0][0] != "text" and row_kind(row.value) != "prompt"
+    return row.text if is_conversation and not {"user", "assistant"} <= roles else ""
 
 
 # of one row alone: code → (severity, what shows it, or nothing). `problem`: cleaning can drop the rows. `hint`: only shown.
@@ -130,6 +131,7 @@ SET_CHECKS = {
     "language_mix": "problem", "very_long": "hint", "label_imbalance": "hint",
 }  # fmt: skip
 CHECKS = (*SET_CHECKS, *ROW_CHECKS)
+DROPPING = tuple(code for code in CHECKS if (SET_CHECKS.get(code) or ROW_CHECKS[code][0]) == "problem")
 
 
 def check_quality(splits: Mapping[str, RowFile], rules: QualityRules, progress: Progress | None = None) -> list[Finding]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tunesmith.data.formats import Problem
 from tunesmith.data.importing import Work
 from tunesmith.data.library import find_splits
 from tunesmith.data.quality import QualityRules, check_quality, clean_value
@@ -30,6 +31,8 @@ def check(work: Work, settings: Mapping[str, Any]) -> dict[str, Any]:
 def clean(work: Work, target: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """Write the rows that no chosen check would drop, their texts normalised; return the version's record.
 
+    A row that normalising spoils, such as one with an answer of invisible characters alone, is left out and its problem noted.
+
     Settings: `drop` (codes of checks), `normalise` (names of normalisations), `rules`. Raises UserError `clean_nothing_left`.
     """
     splits = _splits(work)
@@ -48,17 +51,25 @@ def clean(work: Work, target: Path, settings: dict[str, Any]) -> dict[str, Any]:
                 if number in dropped[name]:
                     continue
                 value, names = clean_value(row.value, tuple(settings["normalise"]))
+                problems = check_row(row._replace(value=value))
+                for problem in problems:
+                    writer.census.note_problem(name, problem)
+                if names and _has_error(problems) and not _has_error(check_row(row)):
+                    writer.census.left_out += 1
+                    continue
                 changed.update(names)
                 writer.census.note_columns(value)
-                for problem in check_row(row._replace(value=value)):
-                    writer.census.note_problem(name, problem)
                 writer.add(name, value)
-    writer.census.left_out = sum(map(len, dropped.values()))
+    writer.census.left_out += sum(map(len, dropped.values()))
     if not writer.census.rows["train"]:
         raise UserError("clean_nothing_left", rows=writer.census.left_out)
     done = {"drop": list(settings["drop"]), "normalise": list(settings["normalise"]), "rules": settings.get("rules", {}),
             "dropped": dict(counts), "changed": dict(changed)}  # fmt: skip
     return _record("clean", done, work, writer)
+
+
+def _has_error(problems: list[Problem]) -> bool:
+    return any(problem.severity == "error" for problem in problems)
 
 
 def resplit(work: Work, target: Path, settings: dict[str, Any]) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def _is_canonical(kind: str, columns: Mapping[str, str], value: Mapping[str, Any
         return all(type(value[column]) is str for column in columns)
     if kind == "messages":
         messages = value["messages"]
-        if type(messages) is not list:
+        if type(messages) is not list or not _are_tools(value.get("tools") or []):
             return False
         for message in messages:
             if type(message) is not dict or type(message.get("content")) is not str or message.get("role") not in ROLES:
@@ -204,6 +204,17 @@ def _as_numbers(line: int, column: str, value: Any) -> tuple[Any, list[Problem]]
     return [], [Problem(line, column, "not_numbers", {"found": type(value).__name__})]
 
 
+def _are_tools(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(tool, dict) for tool in value)
+
+
+def _as_tools(line: int, column: str, value: Any) -> tuple[Any, list[Problem]]:
+    value = _from_cell(value)
+    if isinstance(value, str) and not value.strip():
+        return [], []
+    return (value, []) if _are_tools(value) else ([], [Problem(line, column, "not_tools", {"found": type(value).__name__})])
+
+
 def _only_answer(line: int, column: str, value: Any) -> tuple[Any, list[Problem]]:
     """Return the text of an answer that is written as a conversation of one turn (trl's form)."""
     del line, column
@@ -212,7 +223,7 @@ def _only_answer(line: int, column: str, value: Any) -> tuple[Any, list[Problem]
 
 _Convert = Callable[[int, str, Any], tuple[Any, list[Problem]]]
 _CONVERSIONS: dict[str, dict[str, _Convert]] = {
-    "messages": {"messages": as_conversation},
+    "messages": {"messages": as_conversation, "tools": _as_tools},
     "kto": {"label": _as_label, "completion": _only_answer},
     "reasoning": {"reasoning_steps": _as_texts},
     "scored": {"completions": _as_texts, "scores": _as_numbers},

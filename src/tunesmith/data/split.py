@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
-from tunesmith.data.formats import Row, as_messages
+from tunesmith.data.formats import Row, as_messages, as_prompt
 from tunesmith.errors import UserError
 
 
@@ -25,37 +26,31 @@ class SplitRules:
     by_prompt: bool = field(default=True, metadata={"help": "Rows with the same prompt stay together, so that nothing leaks."})
 
 
-def fingerprint(row: Row) -> bytes:
-    """Return a hash of the row's content, whatever the order of its columns."""
-    return hashlib.sha256(orjson.dumps(row.value, option=orjson.OPT_SORT_KEYS)).digest()
-
-
 def prompt_key(value: Mapping[str, Any]) -> bytes:
     """Return a hash of what a row asks: everything before its first answer, case and white space aside; of plain text, all of it."""
     asked = []
-    for message in as_messages(value):
+    for message in as_messages(value) or as_prompt(value):
         if message["role"] == "assistant":
             break
         if message["role"] == "user":
             asked.append(message["content"])
-    text = "\n".join(asked) if asked else orjson.dumps(value).decode()
+    text = "\n".join(asked) if asked else orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
     return hashlib.sha256(" ".join(text.casefold().split()).encode()).digest()[:16]
 
 
 def split_rows(rows: Sequence[Row], share: float, seed: int) -> tuple[list[Row], list[Row]]:
-    """Return (train, valid): about `share` of the distinct rows go to valid, at least one when there are two or more.
+    """Return (train, valid): about `share` of the rows go to valid, those of one prompt together; one prompt's at least, if there are two.
 
     Both keep the file's order. A share of 0 gives no validation rows.
     """
-    groups: dict[bytes, list[int]] = {}
-    for index, row in enumerate(rows):
-        groups.setdefault(fingerprint(row), []).append(index)
-    if share <= 0 or len(groups) < 2:
+    keys = [prompt_key(row.value) for row in rows]
+    sizes = Counter(keys).values()
+    if share <= 0 or len(sizes) < 2:
         return list(rows), []
-    count = min(len(groups) - 1, max(1, round(len(groups) * share)))
-    chosen = random.Random(seed).sample(sorted(groups), count)
-    aside = {index for key in chosen for index in groups[key]}
-    return [row for i, row in enumerate(rows) if i not in aside], [row for i, row in enumerate(rows) if i in aside]
+    wanted = min(len(rows) - 1, max(min(sizes), round(len(rows) * share)))
+    found = assign_splits(keys, [""] * len(rows), SplitRules(valid=wanted, seed=seed))
+    train, valid = ([row for row, split in zip(rows, found, strict=True) if split == name] for name in ("train", "valid"))
+    return train, valid
 
 
 def assign_splits(keys: Sequence[bytes], strata: Sequence[str], rules: SplitRules) -> list[str]:

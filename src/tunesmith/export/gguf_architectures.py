@@ -142,7 +142,7 @@ def _check_settings(blueprint: Blueprint) -> None:
         raise UserError("gguf_setting_unsupported", setting="rope_type", value=kind)
     if settings.get("rope_traditional"):
         raise UserError("gguf_setting_unsupported", setting="rope_traditional", value=True)
-    if not architecture.windowed and "sliding_attention" in settings.get("layer_types", ()):
+    if not architecture.windowed and "sliding_attention" in (settings.get("layer_types") or ()):
         raise UserError("gguf_setting_unsupported", setting="layer_types", value="sliding_attention")
     if architecture.wide_layers:
         wide = settings["num_hidden_layers"] == architecture.wide_layers

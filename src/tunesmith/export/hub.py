@@ -1,4 +1,4 @@
-"""Puts a model folder on the Hugging Face hub as one commit, and sees afterwards that it is all there. Knows no models, keeps no token.
+"""Puts a model folder on the Hugging Face hub as one commit, and sees afterwards that it is all there. Keeps no token.
 
 Files go by the hub's LFS interface, which mirrors and private hubs have too; Xet storage is passed by, since it tells no progress and would
 be a second way to prove. The endpoint is that of the environment (`HF_ENDPOINT`).
@@ -10,6 +10,7 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from threading import Lock
 
@@ -19,6 +20,9 @@ from tunesmith.system.hub import hub_endpoint
 from tunesmith.system.progress import Report, silent
 from tunesmith.system.secrets import mask
 
+# what mlx-lm and transformers load by itself beside a new model's files
+_WEIGHTS = "model*.safetensors"
+_OUTLIVED = (_WEIGHTS, "model.safetensors.index.json", "chat_template.jinja", "chat_template.json")
 _CODES = {401: "hub_upload_token_refused", 403: "hub_upload_forbidden", 409: "hub_repository_exists"}
 
 
@@ -37,10 +41,11 @@ def upload_folder(
 ) -> Uploaded:  # fmt: skip
     """Make the repository `owner/name` and put a model folder into it; with `into_existing`, into one that is there already.
 
-    Raises UserError `hub_repository_name_wrong`, `nothing_to_share`, `hub_upload_token_refused`, `hub_upload_forbidden`,
-    `hub_repository_exists`, `hub_repository_unknown`, `hub_upload_unreachable`, `hub_upload_failed`, `hub_upload_incomplete`.
+    The same commit takes an old model's weights and prompt format out, where new weights come. Raises UserError
+    `hub_repository_name_wrong`, `nothing_to_share`, `hub_upload_token_refused`, `hub_upload_forbidden`, `hub_repository_exists`,
+    `hub_repository_public`, `hub_repository_unknown`, `hub_upload_unreachable`, `hub_upload_failed`, `hub_upload_incomplete`.
     """
-    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     files = shared_files(folder)
@@ -50,11 +55,18 @@ def upload_folder(
     with _worded(repo_id, endpoint, token), ExitStack() as opened:
         report("creating_repository", 0.0)
         address = api.create_repo(repo_id, private=private, exist_ok=into_existing)
+        outlived: list[str] = []
+        if into_existing:
+            before = api.model_info(repo_id)
+            if private and not before.private:
+                raise UserError("hub_repository_public", name=repo_id, endpoint=endpoint)
+            outlived = _outlived([entry.rfilename for entry in before.siblings or []], [file.name for file in files])
         streams = _open_counted(files, report, opened)
-        operations = [CommitOperationAdd(file.name, stream) for file, stream in zip(files, streams, strict=True)]
+        added = [CommitOperationAdd(file.name, stream) for file, stream in zip(files, streams, strict=True)]
         for stream in streams:
             stream.phase = "uploading"
-        made = api.create_commit(repo_id, operations, commit_message="Upload model", revision="main")
+        taken_out = [CommitOperationDelete(name, is_folder=False) for name in outlived]
+        made = api.create_commit(repo_id, [*added, *taken_out], commit_message="Upload model", revision="main")
         report("checking", 0.0)
         about = api.model_info(repo_id, revision=made.oid, files_metadata=True)
     there = {entry.rfilename: entry.size for entry in about.siblings or []}
@@ -63,6 +75,13 @@ def upload_folder(
         raise UserError("hub_upload_incomplete", name=repo_id, files=", ".join(missing[:5]))
     report("checking", 1.0)
     return Uploaded(str(address), str(made.oid), len(files), total_bytes(files))
+
+
+def _outlived(old: Sequence[str], new: Sequence[str]) -> list[str]:
+    """Return the old files that would be loaded together with new weights; none where no weights of a whole model come."""
+    if not any(fnmatchcase(name, _WEIGHTS) for name in new):
+        return []
+    return [name for name in old if "/" not in name and name not in new and any(fnmatchcase(name, each) for each in _OUTLIVED)]
 
 
 class _Counted(io.BufferedReader):
@@ -109,10 +128,10 @@ def _worded(repo_id: str, endpoint: str, token: str) -> Iterator[None]:
         cause = _root(error)
         reason = mask(" ".join(str(cause).split()) or type(cause).__name__, token)[:300]
         status = cause.response.status_code if isinstance(cause, errors.HfHubHTTPError) else 0
+        if isinstance(cause, errors.RepositoryNotFoundError):  # before the statuses: the hub hides by a 401 what may not be seen
+            raise UserError("hub_repository_unknown", **facts) from error
         if status in _CODES:
             raise UserError(_CODES[status], **facts) from error
-        if isinstance(cause, errors.RepositoryNotFoundError):
-            raise UserError("hub_repository_unknown", **facts) from error
         code = "hub_upload_failed" if status or isinstance(cause, ValueError) else "hub_upload_unreachable"
         raise UserError(code, reason=reason, **facts) from error
 

@@ -1,7 +1,8 @@
 """Puts a GGUF file into an Ollama server as a model and takes it away again, never one that we did not make. Knows no templates.
 
 What was made is kept in a small file: server, name, and the digest of the manifest as the server told it. A model of another digest was
-changed by somebody else since; it is left alone too.
+changed by somebody else since; it is left alone too. A model is written down before it is made, so that it is ours even when the server
+could not be asked afterwards.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ TEST_QUESTION = "What is the capital of France?"
 
 @dataclass(frozen=True)
 class Deployed:
-    """A model that we put into a server; `blob` is the digest of the GGUF file, `digest` that of the manifest."""
+    """A model that we put into a server; `blob` is the digest of the GGUF file, `digest` that of the manifest, "" until it is told."""
 
     address: str
     name: str
@@ -52,6 +53,11 @@ def list_deployed(folder: Path) -> list[Deployed]:
         return []
 
 
+def is_ours(entry: Deployed, address: str, present: OllamaEntry) -> bool:
+    """Say whether a model of a server is the one of an entry, not changed since."""
+    return _is(entry, address, present.name) and entry.digest in {"", present.digest}
+
+
 def deploy_gguf(client: OllamaClient, folder: Path, name: str, gguf: Path, model: OllamaModel, report: Report = silent) -> Deployed:
     """Upload a GGUF file, make a model of it, see that it is there, and write it down in `folder`. Our own of that name is replaced.
 
@@ -60,12 +66,18 @@ def deploy_gguf(client: OllamaClient, folder: Path, name: str, gguf: Path, model
     """
     name = full_name(name)
     present = client.find(name)
-    if present:
-        _require_ours(folder, client.address, present)
+    before = [_require_ours(folder, client.address, present)] if present else []
     blob = client.upload(gguf, report)
-    client.create(name, gguf.name, blob, model, report)
+    _record(folder, client.address, name, Deployed(client.address, name, "", blob, gguf.stat().st_size))
+    try:
+        client.create(name, gguf.name, blob, model, report)
+    except UserError as error:
+        if error.code == "ollama_create_failed":  # of any other failure the server may have made the model
+            _record(folder, client.address, name, *before)
+        raise
     made = client.find(name)
     if not made:
+        _record(folder, client.address, name)
         raise UserError("ollama_model_missing", model=name, address=client.address)
     deployed = Deployed(client.address, made.name, made.digest, blob, made.size_bytes)
     _record(folder, client.address, name, deployed)
@@ -105,12 +117,13 @@ def _record(folder: Path, address: str, name: str, *deployed: Deployed) -> None:
     write_json(folder / RECORD, [asdict(entry) for entry in [*others, *deployed]])
 
 
-def _require_ours(folder: Path, address: str, present: OllamaEntry) -> None:
+def _require_ours(folder: Path, address: str, present: OllamaEntry) -> Deployed:
     ours = next((entry for entry in list_deployed(folder) if _is(entry, address, present.name)), None)
     if not ours:
         raise UserError("ollama_model_not_ours", model=present.name, address=address)
-    if ours.digest != present.digest:
+    if not is_ours(ours, address, present):
         raise UserError("ollama_model_changed", model=present.name, address=address)
+    return ours
 
 
 def _is(entry: Deployed, address: str, name: str) -> bool:

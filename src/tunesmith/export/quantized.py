@@ -18,6 +18,7 @@ from mlx_lm.convert import mixed_quant_predicate_builder
 from mlx_lm.generate import generate_step
 from mlx_lm.utils import dequantize_model, quantize_model
 
+from tunesmith.data.templates import Encoded
 from tunesmith.errors import UserError
 from tunesmith.export.config import FIXED_SHAPES, QuantizeRules
 from tunesmith.inference.likelihood import mean_loss, read_rows
@@ -105,14 +106,21 @@ def measure_quantization(source: Path, target: Path, data: Path | None, report: 
     )  # fmt: skip
 
 
+def read_held_out(data: Path, tokenizer: Any, template: str | None = None) -> list[Encoded]:
+    """Return the rows that perplexities are measured on; `template` is in place of the model's own prompt format.
+
+    Raises UserError `data_…`, `dataset_without_split`, `model_without_chat_template`.
+    """
+    return read_rows(data, "valid", tokenizer, MOST_ROWS, LONGEST_TOKENS, template)
+
+
 def _measure(path: Path, data: Path | None) -> dict[str, Any]:
     base = load_model(path)
     base.model.eval()
     prompts = encode_prompts(base.tokenizer)
     found: dict[str, Any] = {"logits": prompt_logits(base.model, prompts), "perplexity": None}
     if data:
-        rows = read_rows(data, "valid", base.tokenizer, MOST_ROWS, LONGEST_TOKENS)
-        found["perplexity"] = math.exp(mean_loss(base.model, rows).loss)
+        found["perplexity"] = math.exp(mean_loss(base.model, read_held_out(data, base.tokenizer)).loss)
     found["bytes"] = sum(file.stat().st_size for file in path.glob("*.safetensors"))
     found["speed"] = _tokens_per_second(base, prompts[0])
     return found

@@ -22,7 +22,7 @@ from tunesmith.fusion.combining import Fusion, naive_average
 from tunesmith.fusion.deltas import Delta, LowRank, to_dense
 from tunesmith.inference.likelihood import mean_loss, read_rows
 from tunesmith.inference.proof import Likeness, compare_logits, encode_prompts, prompt_logits
-from tunesmith.models.loading import LoadedModel, load_model
+from tunesmith.models.loading import LoadedModel, load_model, load_tokenizer
 from tunesmith.system.progress import Report, silent
 
 DeltaOf = Callable[[str], Delta | None]
@@ -106,10 +106,9 @@ def prove_model(fusion: Fusion, reference: DenseReference, fused: Path) -> Liken
 
 
 def held_out_losses(
-    fusion: Fusion, reference: DenseReference, result: DeltaOf, held_out: HeldOut, report: Report = silent
+    fusion: Fusion, reference: DenseReference, result: DeltaOf, rows: Sequence[Encoded], report: Report = silent
 ) -> dict[str, float]:
-    """Return the losses of `base`, `adapter_0` …, `naive` (where there is one) and `result` on held-out rows. Raises UserError `data_…`."""
-    rows = read_held_out(fusion, reference, held_out)
+    """Return the losses of `base`, `adapter_0` …, `naive` (where there is one) and `result` on held-out rows."""
     naive = naive_average(fusion.adapters, fusion.rules.weights)
     changes: dict[str, DeltaOf] = {"base": lambda _: None}
     changes |= {f"adapter_{n}": partial(a.delta, base=fusion.base) for n, a in enumerate(fusion.adapters)}
@@ -123,11 +122,13 @@ def held_out_losses(
     return losses
 
 
-def read_held_out(fusion: Fusion, reference: DenseReference, held_out: HeldOut) -> list[Encoded]:
-    """Return the rows that losses are measured on. Raises UserError `data_…`, `dataset_without_split`."""
-    tokenizer = reference.base.tokenizer
-    template = None if tokenizer.chat_template else fusion.template()
-    return read_rows(held_out.data, held_out.split, tokenizer, MOST_ROWS, LONGEST_TOKENS, template)
+def read_held_out(fusion: Fusion, held_out: HeldOut) -> list[Encoded]:
+    """Return the rows that losses are measured on, in the prompt format that the adapters learned when they learned the same one.
+
+    Raises UserError `data_…`, `dataset_without_split`, `model_without_chat_template`.
+    """
+    tokenizer = load_tokenizer(fusion.base.path)
+    return read_rows(held_out.data, held_out.split, tokenizer, MOST_ROWS, LONGEST_TOKENS, fusion.template())
 
 
 def loss_with(fusion: Fusion, reference: DenseReference, delta_of: DeltaOf, rows: Sequence[Encoded]) -> float:

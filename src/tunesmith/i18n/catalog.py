@@ -94,7 +94,7 @@ def _show(name: str, value: Any, lang: str) -> Any:
 def format_bytes(count: float) -> str:
     """Return a size in decimal units, three digits."""
     for unit in ("B", "kB", "MB", "GB"):
-        if abs(count) < 1000:
+        if abs(count) < 999.5:  # more is shown as 1000 of three digits
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} TB"

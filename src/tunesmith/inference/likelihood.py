@@ -12,6 +12,7 @@ import mlx.nn as nn
 import numpy as np
 
 from tunesmith.data.formats import KINDS, Row, as_messages, row_kind
+from tunesmith.data.library import name_of
 from tunesmith.data.row_files import read_splits
 from tunesmith.data.templates import Encoded, encode_row
 from tunesmith.data.validation import usable_rows
@@ -40,11 +41,11 @@ def read_rows(path: Path, split: str, tokenizer: Any, most: int, longest: int, t
     """Return at most `most` rows of a data set's split as tokens, cut at `longest`. Raises UserError `data_…`, `dataset_without_split`."""
     splits = read_splits(path, (split,))
     if split not in splits:
-        raise UserError("dataset_without_split", dataset=path.name, split=split)
+        raise UserError("dataset_without_split", dataset=name_of(path), split=split)
     rows, _ = usable_rows(splits[split].rows, ROW_KINDS)
     kept = encode_rows(rows[:most], tokenizer, longest, template)
     if not kept:
-        raise UserError("data_nothing_to_learn", dataset=path.name, rows=len(rows), longest=longest)
+        raise UserError("data_nothing_to_learn", dataset=name_of(path), rows=len(rows), longest=longest)
     return [encoded for _, encoded in kept]
 
 

@@ -35,12 +35,19 @@ class ModelInfo:
 
 
 def inspect_model(path: Path) -> ModelInfo:
-    """Return what a model folder holds; never raises for a bad one."""
+    """Return what a model folder holds; never raises for a bad one, nor for one that may not be read."""
     try:
-        config = check_model_folder(path)
-        headers = [read_safetensors_header(file) for file in weight_files(path)]
+        return _read_model(path)
     except UserError as error:
-        return ModelInfo(path.name, path, problem=error)
+        problem = error
+    except OSError as error:  # another account's folder, a share that is gone
+        problem = UserError("model_not_readable", folder=path.name, reason=str(error.strerror or error)[:200])
+    return ModelInfo(path.name, path, problem=problem)
+
+
+def _read_model(path: Path) -> ModelInfo:
+    config = check_model_folder(path)
+    headers = [read_safetensors_header(file) for file in weight_files(path)]
     text = config.get("text_config") or config
     quantization = config.get("quantization") or {}
     bits = quantization.get("bits")
@@ -71,12 +78,27 @@ def _count(name: str, entry: dict[str, Any], bits: int | None) -> int:
 
 
 def list_models(folders: Sequence[str]) -> list[ModelInfo]:
-    """Return the models directly in the folders (a folder may be a model itself), by name; equal names keep their parent's."""
+    """Return the models directly in the folders (a folder may be a model itself), by name; equal names keep their parent's.
+
+    A folder that may not be looked into, such as `lost+found`, is none.
+    """
     found: list[ModelInfo] = []
     for folder in (Path(name).expanduser() for name in folders):
-        if (folder / "config.json").exists():
-            found.append(inspect_model(folder))
-        elif folder.is_dir():
-            found += [inspect_model(p) for p in sorted(folder.glob("[!.]*")) if (p / "config.json").exists()]
+        places = [folder] if _has_config(folder) else [place for place in _places_in(folder) if _has_config(place)]
+        found += [inspect_model(place) for place in places]
     ids = [model.id for model in found]
     return [m if ids.count(m.id) == 1 else ModelInfo(**(vars(m) | {"id": f"{m.path.parent.name}/{m.id}"})) for m in found]
+
+
+def _has_config(folder: Path) -> bool:
+    try:
+        return (folder / "config.json").exists()
+    except OSError:
+        return False
+
+
+def _places_in(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.glob("[!.]*")) if folder.is_dir() else []
+    except OSError:
+        return []

@@ -10,8 +10,11 @@ import mlx.nn as nn
 
 
 def hidden_states(model: Any, inputs: mx.array, cache: Sequence[Any] | None = None) -> mx.array:
-    """Return the last hidden states [B, T, D] of ids [B, T]. Raises AttributeError for a model of another build."""
+    """Return the last hidden states [B, T, D] of ids [B, T], in the head's precision. Raises AttributeError for other builds."""
     hidden: mx.array = model.model(inputs, cache=cache)
+    head = output_head(model)
+    if isinstance(head, nn.Linear | nn.Embedding):  # of float32 states, its whole matrix would be copied into float32
+        hidden = hidden.astype(head.weight.dtype)
     return hidden
 
 

@@ -40,7 +40,8 @@ class MemoryInputs:
     """What decides a run's memory. The names are the training settings'.
 
     `model` is config.json; the largest batch has `lines` of `width` tokens, `labels` of them supervised. `accumulate`: more than one
-    batch per step. `compute_bytes` per weight and activation: 4 on a CPU, which computes in float32, 2 for bfloat16 on Metal.
+    batch per step. `compute_bytes` per weight and activation: 4 on a CPU, which computes in float32, 2 for bfloat16 on Metal; what full
+    tuning trains is float32 there too, and so are the activations from the first tuned block to the head.
     `fused_attention`: no [heads, width, width] matrices are kept. `writing_rows` answers are written side by side, each with its prompt
     `writing_tokens` long (0: the method writes none). `keeps_base`: full tuning holds the first weights too, to be compared with.
     """
@@ -160,17 +161,20 @@ def estimate_memory(inputs: MemoryInputs) -> MemoryEstimate:
     shape = _read_shape(inputs.model)
     weights, loading = _weights_bytes(inputs, shape)
     adapter, trained = _trained_bytes(inputs, shape)
-    weights += trained * (inputs.keeps_base and inputs.fine_tune_type == "full")
+    logits, logits_left = _logits_bytes(inputs, shape)
+    writing = _writing_logits_bytes(inputs, shape)
+    if inputs.fine_tune_type == "full":
+        weights += trained * (FLOAT32 - inputs.compute_bytes) // FLOAT32 + trained * inputs.keeps_base
+        inputs = dataclasses.replace(inputs, compute_bytes=FLOAT32)
     state = int(STATE_COPIES.get(inputs.optimizer, 2) * trained)
     gradient = trained * (2 if inputs.accumulate else 1)
     activations, passing = _activations_bytes(inputs, shape)
-    logits, logits_left = _logits_bytes(inputs, shape)
     moments = [
         MemoryEstimate(loading, 0, 0, 0, 0, 0),
         MemoryEstimate(weights, adapter, gradient - trained, state, activations, logits),
         MemoryEstimate(weights, adapter, gradient, state, activations + passing, logits_left),
         MemoryEstimate(weights, adapter, int(UPDATE_COPIES.get(inputs.optimizer, 2.6) * trained), state, 0, 0),
-        MemoryEstimate(weights, adapter, 0, state, _caches_bytes(inputs, shape), _writing_logits_bytes(inputs, shape)),
+        MemoryEstimate(weights, adapter, 0, state, _caches_bytes(inputs, shape), writing),
     ]
     return max(moments, key=lambda moment: moment.peak_bytes)
 
@@ -182,7 +186,9 @@ def _caches_bytes(inputs: MemoryInputs, shape: _Shape) -> int:
 
 
 def _writing_logits_bytes(inputs: MemoryInputs, shape: _Shape) -> int:
-    return WRITING_LOGITS_COPIES * inputs.writing_rows * shape.vocabulary * FLOAT32
+    """Return the bytes of the logits while answers are written, and of the head's copy in the float32 of fully tuned blocks' states."""
+    raised = inputs.fine_tune_type == "full" and inputs.compute_bytes < FLOAT32 and inputs.writing_rows > 0
+    return shape.vocabulary * FLOAT32 * (WRITING_LOGITS_COPIES * inputs.writing_rows + shape.hidden * raised)
 
 
 def _already_quantized(inputs: MemoryInputs) -> Mapping[str, Any] | None:
@@ -221,10 +227,10 @@ def _tuned_blocks(inputs: MemoryInputs, shape: _Shape) -> int:
 
 
 def _trained_bytes(inputs: MemoryInputs, shape: _Shape) -> tuple[int, int]:
-    """Return the bytes of the adapter (0 for full tuning) and of one gradient. Adapters are float32 in any model."""
+    """Return the bytes of the adapter (0 for full tuning) and of one gradient. Both are float32 in any model."""
     blocks = _tuned_blocks(inputs, shape)
     if inputs.fine_tune_type == "full":
-        return 0, blocks * (shape.block_matrices + _small_weights(inputs.model, shape)) * inputs.compute_bytes
+        return 0, blocks * (shape.block_matrices + _small_weights(inputs.model, shape)) * FLOAT32
     per_linear = [inputs.rank * (n + m) + (m if inputs.fine_tune_type == "dora" else 0) for n, m in shape.linears(inputs.modules)]
     adapter = blocks * sum(per_linear) * FLOAT32
     return adapter, adapter

@@ -12,8 +12,11 @@ from tunesmith.models.safety import CODE_KEYS
 
 
 def normalise_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return config.json without paths, code and empty values; what transformers 5 nests under `rope_parameters` stands outside too."""
-    kept = {name: value for name, value in config.items() if name not in {"_name_or_path", *CODE_KEYS} and value is not None}
+    """Return config.json without paths and code; what transformers 5 nests under `rope_parameters` stands outside too.
+
+    A null stays: it is not a missing key, for which transformers has its default (Mistral's `sliding_window` is 4096 then, not none).
+    """
+    kept = {name: value for name, value in config.items() if name not in {"_name_or_path", *CODE_KEYS}}
     return dict(sorted((kept | rope_settings(kept)).items()))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
+from mlx.utils import tree_flatten
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
 from tunesmith.errors import UserError
@@ -57,8 +58,9 @@ def find_lora_keys(model: nn.Module, modules: str, custom: Sequence[str] = ()) -
 
 
 def make_trainable(model: nn.Module, fine_tune_type: str, num_layers: int, lora_parameters: dict[str, Any]) -> None:
-    """Freeze the base and make its last `num_layers` blocks (-1 or 0: all) trainable: by LoRA, by DoRA, or as they are (`full`).
+    """Freeze the base and make its last `num_layers` blocks (-1 or 0: all) trainable: by LoRA, by DoRA, or themselves (`full`).
 
+    Whatever is trained is float32, of a half-precision base too.
     `lora_parameters` are mlx-lm's: rank, scale, dropout, and keys within a block. Raises UserError `too_many_layers`,
     `tuning_unsupported`.
     """
@@ -69,12 +71,19 @@ def make_trainable(model: nn.Module, fine_tune_type: str, num_layers: int, lora_
         for layer in model.layers[-max(num_layers, 0) :]:
             if any(isinstance(module, nn.QuantizedLinear) for module in layer.modules()):
                 raise UserError("full_tuning_of_quantized")
+            layer.set_dtype(mx.float32)  # an update is smaller than half precision tells apart, and Adam's eps is 0 in float16
             layer.unfreeze()
         return
     try:
         linear_to_lora_layers(model, num_layers, lora_parameters, use_dora=fine_tune_type == "dora")
     except ValueError as error:
         raise UserError("tuning_unsupported", kind=fine_tune_type, reason=str(error)[:200]) from error
+
+
+def put_weights(model: nn.Module, weights: Mapping[str, mx.array]) -> None:
+    """Put weights in the place of the model's own, in the precision of these."""
+    own = dict(tree_flatten(model.parameters()))
+    model.load_weights([(name, array.astype(own[name].dtype)) for name, array in weights.items()], strict=False)
 
 
 def checkpoint_layers(model: nn.Module) -> None:
@@ -86,10 +95,24 @@ def checkpoint_layers(model: nn.Module) -> None:
 
 def _checkpointed(kind: type[nn.Module]) -> Any:
     def call(layer: nn.Module, *arguments: Any, **options: Any) -> Any:
+        chance = _random_state()
+
         def run(parameters: Any, *arguments: Any, **options: Any) -> Any:
+            present = _random_state()
+            mx.random.seed(chance)  # dropout must leave out the same when the block is computed again
             layer.update(parameters)
-            return kind.__call__(layer, *arguments, **options)
+            result = kind.__call__(layer, *arguments, **options)
+            if present != chance:
+                mx.random.seed(present)  # computed again: what is drawn later must not repeat what was drawn before
+            return result
 
         return mx.checkpoint(run)(layer.trainable_parameters(), *arguments, **options)
 
     return call
+
+
+def _random_state() -> int:
+    """Return the seed that puts mlx's random numbers where they are now."""
+    state: Any = mx.random.state
+    high, low = state[0].tolist()
+    return int(high) << 32 | int(low)

@@ -5,12 +5,14 @@ Versions are written as a whole beside the others, so the command line may do al
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tunesmith.access.people import TRAINER
+from tunesmith.data.quality import DROPPING, NORMALISATIONS
 from tunesmith.errors import UserError
 from tunesmith.jobs.reading import ask_reader
 from tunesmith.services.context import Services
@@ -125,6 +127,10 @@ def clean(
 
     Raises UserError `clean_…`, `owned_by_another`.
     """
+    for names, known in ((drop, DROPPING), (normalise, tuple(NORMALISATIONS))):
+        for name in names:
+            if name not in known:
+                raise UserError("clean_unknown", name=name[:100], known=", ".join(known))
     settings = {"drop": list(drop), "normalise": list(normalise), "rules": dict(rules or {})}
     return _rewrite(s, "clean", dataset_id, settings, progress)
 
@@ -132,6 +138,9 @@ def clean(
 @needs(TRAINER)
 def split(s: Services, dataset_id: str, rules: Mapping[str, Any], progress: Progress | None = None) -> int:
     """Divide a data set anew by SplitRules and return the new version's number. Raises UserError `split_…`, `owned_by_another`."""
+    for name in ("valid", "test"):
+        if not 0 <= (size := rules.get(name, 0)) < math.inf:
+            raise UserError("split_size_wrong", name=name, size=str(size))
     return _rewrite(s, "split", dataset_id, dict(rules), progress)
 
 

@@ -10,7 +10,7 @@ from tunesmith.errors import UserError
 from tunesmith.export.config import OllamaRules
 from tunesmith.export.ollama import OllamaModel, modelfile
 from tunesmith.export.ollama_client import ChatAnswer, OllamaClient
-from tunesmith.export.ollama_deploy import list_deployed, remove_deployed
+from tunesmith.export.ollama_deploy import is_ours, list_deployed, remove_deployed
 from tunesmith.export.ollama_model import ollama_model
 from tunesmith.services import exports
 from tunesmith.services.context import Services
@@ -34,9 +34,11 @@ def client(s: Services) -> OllamaClient:
 
 def models(s: Services) -> list[OllamaRow]:
     """Return the models that are in Ollama. Raises UserError `ollama_not_running`, `ollama_…`."""
-    asked = client(s)
-    ours = {(entry.name, entry.digest) for entry in list_deployed(s.data_dir) if entry.address == asked.address}
-    return [OllamaRow(entry.name, entry.size_bytes, (entry.name, entry.digest) in ours) for entry in asked.list_models()]
+    asked, deployed = client(s), list_deployed(s.data_dir)
+    return [
+        OllamaRow(present.name, present.size_bytes, any(is_ours(entry, asked.address, present) for entry in deployed))
+        for present in asked.list_models()
+    ]
 
 
 def describe(made: Made, rules: OllamaRules) -> OllamaModel:

@@ -126,7 +126,7 @@ def parse_yaml(text: str, source: str) -> dict[str, Any]:
         values = _as_json(text)
         loader = _FAST if len(text) <= _FAST_CHARACTERS else yaml.SafeLoader
         values = yaml.load(text, Loader=loader) if values is None else values  # both are safe loaders # noqa: S506 # nosec B506
-    except (yaml.YAMLError, RecursionError, ValueError) as error:  # the last: 31 February, a number of thousands of digits
+    except (yaml.YAMLError, RecursionError, ValueError, LookupError, TypeError, AttributeError) as error:  # 31 February, `!!int _` …
         mark = getattr(error, "problem_mark", None)
         raise UserError("yaml_unreadable", file=source, line=mark.line + 1 if mark else 0) from error
     if values is None:
@@ -154,6 +154,16 @@ def load_yaml(path: Path) -> dict[str, Any]:
     try:
         if not path.is_file() or path.stat().st_size > _MOST_BYTES:
             raise OSError("no file of settings")
-        return parse_yaml(path.read_text(encoding="utf-8"), path.name)
+    except OSError as error:
+        raise UserError("yaml_unreadable", file=path.name, line=0) from error
+    return parse_yaml(read_text_file(path), path.name)
+
+
+def read_text_file(path: Path) -> str:
+    """Return the text of a file that a person named. Raises UserError `file_missing`, `yaml_unreadable` where it is no UTF-8."""
+    if not path.is_file():
+        raise UserError("file_missing", file=str(path))
+    try:
+        return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError("yaml_unreadable", file=path.name, line=0) from error

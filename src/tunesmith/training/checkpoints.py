@@ -13,6 +13,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 from tunesmith.errors import UserError
 from tunesmith.models.adapter_files import CONFIG, WEIGHTS, load_adapter_weights, save_folder
+from tunesmith.models.tuning import put_weights
 from tunesmith.store.files import read_json
 from tunesmith.store.run_folder import RunFolder
 from tunesmith.store.saved_folders import verify_folder
@@ -62,7 +63,11 @@ class Checkpoints:
     def load_best(self) -> None:
         """Put the weights of `best` into the model."""
         verify_folder(self.run_dir / "best")
-        self._model.load_weights(list(load_adapter_weights(self.run_dir / "best").items()), strict=False)
+        put_weights(self._model, load_adapter_weights(self.run_dir / "best"))
+
+    def is_finite(self) -> bool:
+        """Whether every trainable weight is a number."""
+        return all(mx.all(mx.isfinite(weight)).item() for weight in self._weights().values())
 
     def load_newest(self) -> Progress:
         """Put the newest whole checkpoint into model and optimiser and return its place; a fresh one when there is none.
@@ -89,7 +94,7 @@ class Checkpoints:
         shapes = {name: weight.shape for name, weight in weights.items()}
         if shapes != {name: weight.shape for name, weight in self._weights().items()}:
             raise UserError("checkpoint_of_another_config", folder=folder.name)
-        self._model.load_weights(list(weights.items()), strict=False)
+        put_weights(self._model, weights)
         state: Any = mx.load(str(folder / OPTIMIZER))
         self._optimizer.state = tree_unflatten(list(state.items()))
         mx.eval(self._model.parameters(), self._optimizer.state)

@@ -15,7 +15,7 @@ from tunesmith.errors import UserError
 from tunesmith.models.adapter_files import adapter_config, load_adapter_weights, read_adapter_config
 from tunesmith.models.loading import LoadedModel, count_parameters, hash_model, load_model
 from tunesmith.models.reference import Reference
-from tunesmith.models.tuning import checkpoint_layers, find_lora_keys, make_trainable, quantize_base
+from tunesmith.models.tuning import checkpoint_layers, find_lora_keys, make_trainable, put_weights, quantize_base
 from tunesmith.store.run_folder import RunFolder
 from tunesmith.store.saved_folders import verify_folder
 from tunesmith.system.device import blas_name, device_name
@@ -51,7 +51,8 @@ def prepare_run(
     base.model.freeze()  # the trial must see the head as the run will
     forward, reason = choose_forward(base.model, task.trial)
     forward = dataclasses.replace(forward, packing=forward.packing and config.packing)
-    if METHODS[config.method].family == "policy" and not config.grad_checkpoint:  # its blocks would keep keys without their way back
+    of_policy = METHODS[config.method].family == "policy"
+    if of_policy and not config.grad_checkpoint:  # its blocks would keep keys without their way back
         forward = try_shared_prompts(base.model, task.trial, forward)
     rules = BatchRules(
         config.batch_size, config.max_seq_length, config.seed, forward.packing, config.grad_accumulation_steps,
@@ -65,9 +66,10 @@ def prepare_run(
     checkpoints = Checkpoints(run_dir, base.model, optimizer, description)
     if processes.writes:
         checkpoints.require_space()
+    system = config.policy.system_prompt if of_policy else ""
     run = Run(
         config, base, task, rules, rules.steps(task.count, config.iters, config.epochs), forward, optimizer, reference, recorder,
-        checkpoints, choose_probes(data_path, task.valid_source, config.sample_prompts), checkpoints.load_newest(), processes,
+        checkpoints, choose_probes(data_path, task.valid_source, config.sample_prompts, system), checkpoints.load_newest(), processes,
     )  # fmt: skip
     task.begin(run)
     _record_start(run, reason)
@@ -116,7 +118,7 @@ def _begin_from_adapter(folder: Path, base: LoadedModel, description: dict[str, 
     weights = load_adapter_weights(folder)
     if {name: w.shape for name, w in weights.items()} != {name: w.shape for name, w in _trainable(base.model).items()}:
         raise UserError("adapter_shape_differs", adapter=str(config.get("model")), settings=f"num_layers: {config.get('num_layers')}")
-    base.model.load_weights(list(weights.items()), strict=False)
+    put_weights(base.model, weights)
     mx.eval(base.model.parameters())
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
@@ -37,8 +39,15 @@ class Processes:
 
 
 def join_processes(expected: int) -> Processes:
-    """Return this process's place; alone unless `mlx.launch` started it."""
-    if expected == 1:
+    """Return this process's place; alone unless `mlx.launch` started several: `expected` of them, or as many as its host file has."""
+    if not _is_one_of_several(expected):
         return Processes()
     world = mx.distributed.init(strict=True)
     return Processes(world.rank(), world.size())
+
+
+def _is_one_of_several(expected: int) -> bool:
+    if "MLX_RANK" not in os.environ:
+        return expected > 1
+    hosts = os.environ.get("MLX_HOSTFILE")
+    return hosts is None or bool(Path(hosts).read_text().strip())  # mlx.launch leaves it empty for a single host

@@ -46,7 +46,10 @@ class Window:
 
 @dataclass
 class Progress:
-    """A run's place: steps done, tokens seen, rows used (of methods that choose), the open report window, and the validations so far."""
+    """A run's place: steps done, tokens seen, rows used (of methods that choose), the open report window, and the validations so far.
+
+    `validated` is the last step whose validation was finished, -1 before the first.
+    """
 
     step: int = 0
     tokens_seen: int = 0
@@ -56,6 +59,7 @@ class Progress:
     best_score: float | None = None
     best_step: int = 0
     stale_validations: int = 0
+    validated: int = -1
     window: Window = field(default_factory=Window)
 
     def note_validation(self, score: float) -> bool:
@@ -76,4 +80,5 @@ def progress_of(record: Mapping[str, Any]) -> Progress:
     values = {name: value for name, value in record.items() if name != "v"}
     if "best_val_loss" in values:  # its name before there were other scores
         values["best_score"] = values.pop("best_val_loss")
+    values.setdefault("validated", values["step"] or -1)  # of a checkpoint from before it was noted
     return Progress(**(values | {"window": Window(**values["window"])}))

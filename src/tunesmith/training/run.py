@@ -67,9 +67,9 @@ def measure_steps(config: TrainConfig, model_path: Path, data_path: Path, folder
 
 def _loop(run: Run, wish: Callable[[], Wish]) -> Status:
     config, progress = run.config, run.progress
-    if progress.step == 0:
-        _timed(run, lambda: validate(run, 0))
-    while progress.step < run.steps:
+    if _is_validation_due(run):  # the first, or one that was broken off
+        _timed(run, lambda: validate(run, progress.step))
+    while progress.step < run.steps and not _is_patience_out(run):
         if asked := _shared_wish(run.processes, wish):
             return _end(run, ENDS[asked])
         grad_norm = _take_step(run)
@@ -77,14 +77,22 @@ def _loop(run: Run, wish: Callable[[], Wish]) -> Status:
         run.recorder.beat()
         if step in {1, run.steps} or step % config.steps_per_report == 0:
             _report(run, grad_norm)
-        if step == run.steps or step % config.steps_per_eval == 0:
+        if _is_validation_due(run):
             _timed(run, lambda: validate(run, progress.step))
-            if config.patience and progress.stale_validations >= config.patience:
-                run.recorder.event("early_stop", step=step, best_step=progress.best_step, best=progress.best_score)
-                break
-        if step % config.save_every == 0 and step != run.steps:
+        if step % config.save_every == 0 and step != run.steps and not _is_patience_out(run):
             _save(run)
+    if _is_patience_out(run):
+        run.recorder.event("early_stop", step=progress.step, best_step=progress.best_step, best=progress.best_score)
     return _end(run, "completed")
+
+
+def _is_validation_due(run: Run) -> bool:
+    progress = run.progress
+    return progress.validated != progress.step and (progress.step == run.steps or progress.step % run.config.steps_per_eval == 0)
+
+
+def _is_patience_out(run: Run) -> bool:
+    return bool(run.config.patience) and run.progress.stale_validations >= run.config.patience
 
 
 def _timed(run: Run, work: Callable[[], Any]) -> float:
@@ -127,7 +135,7 @@ def _take_step(run: Run) -> float:
 
 
 def _keep_last_good(run: Run, error: UserError) -> None:
-    """Make the best validated state the adapter, else the one before the bad step: its weights are numbers."""
+    """Make the best validated state the adapter, else the one before the bad step; neither when a weight is no number."""
     if not run.progress.step or not run.processes.writes or error.code in {"disk_full", "disk_nearly_full"}:
         return
     if (run.checkpoints.run_dir / "best").exists():
@@ -135,6 +143,8 @@ def _keep_last_good(run: Run, error: UserError) -> None:
         kept = run.progress.best_step
     else:
         kept = run.progress.step
+    if not run.checkpoints.is_finite():
+        return
     run.checkpoints.save_adapter()
     run.recorder.event("kept_last_good", step=kept)
 

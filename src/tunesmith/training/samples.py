@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from tunesmith.data.formats import KINDS, Message, Row, as_messages
+from tunesmith.data.formats import KINDS, Message, Row, as_messages, as_prompt
 from tunesmith.data.row_files import read_splits
 from tunesmith.data.validation import usable_rows
 
@@ -23,18 +24,22 @@ class Probe:
     expected: str
 
 
-def choose_probes(data_path: Path, valid: Sequence[Row], prompts: Sequence[str] = ()) -> list[Probe]:
-    """Return the given prompts, else up to three held-out ones: of the test rows, else of the validation rows; evenly spread."""
+def choose_probes(data_path: Path, valid: Sequence[Row], prompts: Sequence[str] = (), system: str = "") -> list[Probe]:
+    """Return the given prompts, else up to three held-out ones: of the test rows, else of the validation rows; evenly spread.
+
+    `system` is what the run puts before every prompt that has no system message of its own.
+    """
     if prompts:
-        return [Probe([{"role": "user", "content": prompt}], prompt, "") for prompt in prompts]
+        return [Probe(as_prompt({"prompt": prompt}, system), prompt, "") for prompt in prompts]
     splits = read_splits(data_path, ("test",))
     rows = usable_rows(splits["test"].rows, CONVERSATIONS)[0] if "test" in splits else list(valid)
-    probes = [probe for row in rows if (probe := _probe(as_messages(row.value)))]
+    probes = [probe for row in rows if (probe := _probe(row.value, system))]
     stride = max(1, len(probes) // PROBES)
     return probes[::stride][:PROBES]
 
 
-def _probe(messages: list[Message]) -> Probe | None:
+def _probe(value: Mapping[str, Any], system: str) -> Probe | None:
+    messages = as_messages(value)
     if len(messages) < 2 or messages[-1]["role"] != "assistant" or messages[-2]["role"] != "user":
         return None
-    return Probe(messages[:-1], messages[-2]["content"], messages[-1]["content"])
+    return Probe(as_prompt(value, system), messages[-2]["content"], messages[-1]["content"])

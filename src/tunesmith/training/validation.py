@@ -26,6 +26,7 @@ def validate(run: Run, step: int) -> None:
             run.checkpoints.save_best()
         for alert in run.health.after_validation(step, measured.score):
             run.recorder.event("alert", step=step, **alert.as_record())
+    run.progress.validated = step
     _answer_prompts(run, step)
 
 

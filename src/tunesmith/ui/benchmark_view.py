@@ -155,5 +155,5 @@ def _draw_samples(job: Job, result: BenchmarkResult, names: dict[str, str]) -> N
             st.caption(t("benchmark.more_rows", shown=SAMPLES_SHOWN, rows=len(rows)))
         for chosen in event.selection.rows[:1]:
             for key, sample in rows[table[chosen]["#"]].items():
-                st.caption(names[key])
+                st.caption(as_text(names[key]))
                 st.code(sample["prompt"], language=None, wrap_lines=True)

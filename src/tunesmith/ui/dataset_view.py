@@ -10,6 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from tunesmith.i18n.catalog import problem_words
+from tunesmith.i18n.markdown import as_text
 from tunesmith.services import datasets
 from tunesmith.services.datasets import DatasetReport, DatasetSummary, RowView
 from tunesmith.ui.figures import show_bytes, show_count
@@ -43,7 +44,7 @@ def draw_summary(report: DatasetReport) -> None:
         st.write(text)
     kinds = ", ".join(t(f"kind.{kind}") for kind in summary.kinds)
     methods = ", ".join(t(f"method.{method}") for method in summary.methods) or t("dataset.no_method")
-    brought = f" · {t('dataset.by_owner', name=summary.owner)}" if summary.owner else ""
+    brought = f" · {t('dataset.by_owner', name=as_text(summary.owner))}" if summary.owner else ""
     st.caption(f"{kinds} · {t('dataset.methods')}: {methods} · {show_bytes(summary.size_bytes)}{brought}")
     tiles = [(t(f"dataset.split_{split}"), show_count(count)) for split, count in summary.rows.items()]
     tiles += [

@@ -46,14 +46,14 @@ def draw_report(evaluation: Evaluation) -> None:
 
 def _draw_contamination(evaluation: Evaluation, found: list[dict[str, Any]]) -> None:
     """Say which rows were trained on; silence only when everything was looked at and nothing found."""
-    called = names_of(evaluation)
+    called = {key: as_text(name) for key, name in names_of(evaluation).items()}
     for record in found:
         names = ", ".join(called[key] for key in record["variants"])
         if record.get("problem"):
-            st.caption(t("evaluation.training_unreadable", data=record["data"], names=names))
+            st.caption(t("evaluation.training_unreadable", data=as_text(record["data"]), names=names))
         elif record["exact"] or record["near"]:
-            facts = {"exact": record["exact"], "near": record["near"], "prompts": record["prompts"], "data": record["data"], "names": names}
-            st.warning(t("evaluation.contaminated", **facts), icon=":material/warning:")
+            counts = {name: record[name] for name in ("exact", "near", "prompts")}
+            st.warning(t("evaluation.contaminated", **counts, data=as_text(record["data"]), names=names), icon=":material/warning:")
             _draw_matches(record["matches"], record["exact"] + record["near"])
     known = {key for record in found for key in record["variants"]}
     tuned = [key for key, variant in evaluation.variants.items() if variant["adapter_path"]]
@@ -172,8 +172,9 @@ def _draw_differences(evaluation: Evaluation, metric: str) -> None:
         key=f"compared-{evaluation.id}", help=t("evaluation.difference_help"),
     )  # fmt: skip
     found = results.differences(evaluation, metric, str(baseline))
-    if others := [names[key] for key in names if key not in found and key != baseline]:
-        st.caption(t("error.evaluation_tokens_differ", left=", ".join(others), right=names[str(baseline)]))
+    told = {key: as_text(name) for key, name in names.items()}
+    if others := [told[key] for key in names if key not in found and key != baseline]:
+        st.caption(t("error.evaluation_tokens_differ", left=", ".join(others), right=told[str(baseline)]))
     if not found:
         return
     table = {
@@ -187,7 +188,7 @@ def _draw_differences(evaluation: Evaluation, metric: str) -> None:
     st.dataframe(pd.DataFrame(table), hide_index=True, width="stretch")
     for key, each in found.items():
         if each.note:
-            st.caption(f"{names[key]}: {t(f'evaluation.note_{each.note}')}")
+            st.caption(f"{told[key]}: {t(f'evaluation.note_{each.note}')}")
 
 
 def _show_difference(each: PairedComparison, metric: str) -> str:
@@ -223,9 +224,9 @@ def _draw_gate(evaluation: Evaluation, metric: str) -> None:
 def draw_verdict(verdict: GateVerdict, best: Best, candidate: str) -> None:
     """Draw the verdict as a sentence, with the figures behind it."""
     compared = verdict.comparison
-    name = record_titles([best.record])[best.record["key"]]
-    other = t("evaluation.of_earlier", name=name, evaluation=best.evaluation_name) if best.earlier else name
-    words = t(f"evaluation.verdict_{verdict.verdict}", candidate=candidate, best=other)
+    name = as_text(record_titles([best.record])[best.record["key"]])
+    other = t("evaluation.of_earlier", name=name, evaluation=as_text(best.evaluation_name)) if best.earlier else name
+    words = t(f"evaluation.verdict_{verdict.verdict}", candidate=as_text(candidate), best=other)
     if verdict.reason:
         words = f"{words} {t(f'evaluation.reason_{verdict.reason}', needed=verdict.differing_needed)}"
     draw = {"better": st.success, "worse": st.error}.get(verdict.verdict, st.info)

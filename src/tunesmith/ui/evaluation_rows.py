@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from tunesmith.data.text_diff import Piece, diff_texts
+from tunesmith.i18n.markdown import as_text
 from tunesmith.services import evaluation_rows
 from tunesmith.services.evaluation_rows import OUTCOMES, AskedRow
 from tunesmith.services.evaluations import Evaluation
@@ -108,7 +109,7 @@ def _draw_row(evaluation: Evaluation, row: AskedRow, left: str, right: str) -> N
             parts.append((names[right], theirs, "right"))
         for column, (name, pieces, side) in zip(st.columns(len(parts)), parts, strict=True):
             with column:
-                st.caption(name)
+                st.caption(as_text(name))
                 st.html(_coloured(pieces, COLOURS[side]))
         st.caption(t("evaluation.diff_note"))
         for metric, by_variant in row.figures.items():
@@ -127,7 +128,7 @@ def _coloured(pieces: Sequence[Piece], colour: str) -> str:
 
 def _figures_of(evaluation: Evaluation, metric: str, by_variant: dict[str, float | None]) -> str:
     names = names_of(evaluation)
-    shown = [f"{names[key]} {show_score(value, metric)}" for key, value in by_variant.items()]
+    shown = [f"{as_text(names[key])} {show_score(value, metric)}" for key, value in by_variant.items()]
     return f"{metric_title(metric)}: {' · '.join(shown)}"
 
 

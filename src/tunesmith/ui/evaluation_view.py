@@ -101,7 +101,7 @@ def _draw_one(evaluation: Evaluation) -> None:
     with line:
         st.markdown(f"#### {as_text(evaluation.name)}")
         split = t(f"dataset.split_{job.request['split']}")
-        st.caption(f"{job.request['data']} · {split} · {show_time(job.created_at)}")
+        st.caption(f"{as_text(job.request['data'])} · {split} · {show_time(job.created_at)}")
     with actions, st.container(horizontal=True, horizontal_alignment="right"):
         _draw_actions(evaluation)
     if not job.ended:

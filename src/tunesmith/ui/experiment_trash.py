@@ -33,9 +33,9 @@ def _draw_trashed() -> None:
     with st.container(horizontal=True):
         if st.button(t("experiments.restore_all"), icon=":material/undo:", disabled=locked or not own):
             restore_all([row.id for row in own])
-        if st.button(t("experiments.trash_clear"), icon=":material/delete_forever:", disabled=locked):
-            others = len(rows) - len(own)
-            ask_delete(t("experiments.trash_clear_ask", n=experiments.trashed_count(s) - others), _empty)
+        deletable = experiments.trashed_count(s) - (len(rows) - len(own))  # what cannot be read, too
+        if st.button(t("experiments.trash_clear"), icon=":material/delete_forever:", disabled=locked or not deletable):
+            ask_delete(t("experiments.trash_clear_ask", n=deletable), _empty)
     for row in rows[:SHOWN]:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.write(f"{as_text(row.name)} · {show_time(row.created_at)}")
@@ -48,4 +48,5 @@ def _draw_trashed() -> None:
 def _empty() -> None:
     experiments.empty_trash(services())
     st.session_state.pop(TRASHED, None)
-    toast(t("experiments.trash_cleared"))
+    left = experiments.trashed_count(services())
+    toast(t("experiments.trash_cleared_own", n=left) if left else t("experiments.trash_cleared"))

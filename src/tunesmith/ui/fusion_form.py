@@ -14,6 +14,7 @@ from tunesmith.errors import UserError
 from tunesmith.fusion.config import FusionRules
 from tunesmith.fusion.layered import GROUPS, value_at
 from tunesmith.fusion.methods import METHODS
+from tunesmith.i18n.markdown import as_text
 from tunesmith.services import fusion
 from tunesmith.services.adapters import AdapterInfo, why_not_together
 from tunesmith.settings.files import from_mapping, read_numbers
@@ -69,7 +70,7 @@ def _draw_weights(adapters: Sequence[AdapterInfo], method: str) -> list[float]:
     least = -MOST_SHARED_WEIGHT if method == "task_arithmetic" else 0.0
     return [
         st.slider(
-            info.name, least, MOST_SHARED_WEIGHT, default, 0.05, key=f"weight-{method}-{len(adapters)}-{info.id}",
+            as_text(info.name), least, MOST_SHARED_WEIGHT, default, 0.05, key=f"weight-{method}-{len(adapters)}-{info.id}",
             help=t("fusion.weight_help"),
         )
         for info in adapters
@@ -105,7 +106,7 @@ def _draw_layered(adapters: Sequence[AdapterInfo]) -> dict[str, Any]:
 def _draw_group(group: str, adapters: Sequence[AdapterInfo]) -> list[float]:
     places = st.columns(len(adapters))
     return [
-        place.slider(f"{t(f'fusion.group_{group}')} · {info.name}", 0.0, 2.0, 1.0, 0.05, key=f"group-{group}-{info.id}")
+        place.slider(f"{t(f'fusion.group_{group}')} · {as_text(info.name)}", 0.0, 2.0, 1.0, 0.05, key=f"group-{group}-{info.id}")
         for place, info in zip(places, adapters, strict=True)
     ]
 
@@ -114,7 +115,7 @@ def _draw_curves(adapters: Sequence[AdapterInfo]) -> list[list[float]]:
     layers = fusion.layers_of(services(), adapters)
     curves = []
     for place, info in zip(st.columns(len(adapters)), adapters, strict=True):
-        text = place.text_input(info.name, value="1, 1", key=f"curve-{info.id}", help=t("fusion.curve_help"))
+        text = place.text_input(as_text(info.name), value="1, 1", key=f"curve-{info.id}", help=t("fusion.curve_help"))
         try:
             curves.append(read_numbers(text))
         except UserError as error:

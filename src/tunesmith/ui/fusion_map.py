@@ -8,6 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 import streamlit as st
 
+from tunesmith.i18n.markdown import as_text
 from tunesmith.jobs.job import Job
 from tunesmith.models.module_names import layer_of, short_name
 from tunesmith.ui.session import t
@@ -42,7 +43,7 @@ def _draw_remarks(remarks: Sequence[dict[str, Any]], names: Sequence[str]) -> No
         st.success(t("fusion.remark_none"), icon=":material/check_circle:")
     for remark in remarks:
         told = {
-            "names": " ↔ ".join(names[n] for n in remark["adapters"]),
+            "names": as_text(" ↔ ".join(names[n] for n in remark["adapters"])),
             "percent": f"{remark['value']:.0%}",
             "value": f"{remark['value']:.2f}",
         }

@@ -51,7 +51,7 @@ def draw_sweep(job: Job) -> None:
     names = [str(each["name"]) for each in job.request["adapters"]]
     points, best = job.result["points"], job.result["best"]
     labels = [" / ".join(f"{weight:.2g}" for weight in point["weights"]) for point in points]
-    chosen = ", ".join(f"{name} {weight:.2g}" for name, weight in zip(names, best["weights"], strict=True))
+    chosen = ", ".join(f"{as_text(name)} {weight:.2g}" for name, weight in zip(names, best["weights"], strict=True))
     st.success(t("fusion.sweep_best", weights=chosen, loss=show_loss(best["loss"])), icon=":material/flag:")
     figure = go.Figure(go.Scatter(x=labels, y=[point["loss"] for point in points], mode="lines+markers"))
     figure.update_layout(height=260, margin={"l": 0, "r": 0, "t": 10, "b": 0}, xaxis_title=" / ".join(names), yaxis_title=t("fusion.loss"))

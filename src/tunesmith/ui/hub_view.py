@@ -46,6 +46,7 @@ def _draw_search() -> None:
         return
     for name in (FOUND, LOOKED_AT):
         st.session_state.pop(name, None)
+    st.session_state[ROUND] = st.session_state.get(ROUND, 0) + 1  # another list, another selection
     if "/" in text:
         _look_at(text.strip())
         return

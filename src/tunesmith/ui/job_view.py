@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import streamlit as st
 
+from tunesmith.i18n.markdown import as_text
 from tunesmith.jobs.job import Job
 from tunesmith.services import jobs
 from tunesmith.ui.dialogs import ask_delete
@@ -49,7 +51,7 @@ def _draw_running(job_id: str, shelf: str) -> None:
         line, action = st.columns([5, 1], vertical_alignment="center")
         with line:
             words = " · ".join(_progress_words(job))
-            st.markdown(f"**{t(f'job.{job.kind}')}** · {title_of(job)}")
+            st.markdown(f"**{t(f'job.{job.kind}')}** · {as_text(title_of(job))}")
             st.progress(min(1.0, job.share), text=words)
         if action.button(t("common.cancel"), key=f"cancel-{job.id}", icon=":material/close:", disabled=services().read_only):
             jobs.cancel(services(), job.id, shelf)
@@ -71,7 +73,7 @@ def _draw_ended(
     job: Job, draw_result: Callable[[Job], None], expanded: bool, shelf: str, resume: Callable[[str], object] | None
 ) -> None:  # fmt: skip
     icon = f":material/{ICONS.get(job.status, 'help')}:"
-    heading = f"{t(f'job.{job.kind}')} · {title_of(job)} · {t(f'job_status.{job.status}')} · {show_time(job.created_at)}"
+    heading = f"{t(f'job.{job.kind}')} · {as_text(title_of(job))} · {t(f'job_status.{job.status}')} · {show_time(job.created_at)}"
     can_go_on = resume is not None and job.status != "completed"
     with st.expander(heading, expanded=expanded and (job.status != "cancelled" or can_go_on), icon=icon):
         with guarded():
@@ -89,10 +91,11 @@ def _draw_ended(
                     st.code("\n".join(jobs.log_tail(services(), job.id, shelf=shelf)) or t("run.no_log"), language=None)
             holds_results = shelf == jobs.EVALUATIONS and job.status == "completed"  # they lie in its folder alone
             if holds_results and st.button(t("common.delete"), key=f"delete-{job.id}", icon=":material/delete:", **lock_of(job.owner)):
-                ask_delete(t("job.delete_results", name=title_of(job)), lambda: jobs.forget(services(), job.id, shelf))
-            help_text = t("job.forget_part_help" if can_go_on else "job.forget_help")
+                ask_delete(t("job.delete_results", name=as_text(title_of(job))), lambda: jobs.forget(services(), job.id, shelf))
+            made_here = bool(path := job.result.get("path")) and Path(str(path)).is_relative_to(job.folder)
+            help_key = "job.forget_part_help" if can_go_on else "job.forget_made_help" if made_here else "job.forget_help"
             if not holds_results and st.button(
-                t("job.forget"), key=f"forget-{job.id}", icon=":material/close:", **{"help": help_text} | lock_of(job.owner)
+                t("job.forget"), key=f"forget-{job.id}", icon=":material/close:", **{"help": t(help_key)} | lock_of(job.owner)
             ):
                 jobs.forget(services(), job.id, shelf)
                 st.rerun()

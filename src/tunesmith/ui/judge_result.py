@@ -43,7 +43,7 @@ def draw_result(found: Judged) -> None:
 
 
 def _draw_verdict(result: JudgeResult, left: str, right: str) -> None:
-    code, facts = judging.verdict_of(result, left, right)
+    code, facts = judging.verdict_of(result, as_text(left), as_text(right))
     words = t(f"judge.verdict_{code}", **facts)
     if code in {"better", "worse"}:
         st.success(words, icon=":material/check_circle:")
@@ -56,14 +56,15 @@ def _draw_verdict(result: JudgeResult, left: str, right: str) -> None:
 
 
 def _draw_figures(result: JudgeResult, left: str) -> None:
+    told = as_text(left)
     interval = "" if result.low is None else f"{show_share(result.low)} – {show_share(result.high)}"
     columns = st.columns([2, 1, 1, 1, 1])
     columns[0].metric(
-        t("judge.win_rate", left=left), show_share(result.win_rate), interval or None, delta_color="off", delta_arrow="off",
+        t("judge.win_rate", left=told), show_share(result.win_rate), interval or None, delta_color="off", delta_arrow="off",
         help=t("judge.win_rate_help"), border=True,
     )  # fmt: skip
-    columns[1].metric(t("judge.rate_first"), show_share(result.rate_first), help=t("judge.rate_first_help", left=left), border=True)
-    columns[2].metric(t("judge.rate_second"), show_share(result.rate_second), help=t("judge.rate_second_help", left=left), border=True)
+    columns[1].metric(t("judge.rate_first"), show_share(result.rate_first), help=t("judge.rate_first_help", left=told), border=True)
+    columns[2].metric(t("judge.rate_second"), show_share(result.rate_second), help=t("judge.rate_second_help", left=told), border=True)
     columns[3].metric(t("judge.consistency"), show_share(result.consistency), help=t("judge.consistency_help"), border=True)
     columns[4].metric(
         t("judge.prompts"), show_count(result.prompts), help=t("judge.prompts_help", left_out=show_count(result.left_out)), border=True
@@ -203,9 +204,8 @@ def _draw_row(row: JudgedRow, found: Judged, names: list[str]) -> None:
                 st.text(row.case.answers.get(key) or "…")
         for line in row.lines:
             if found.rules.mode == "pairwise":
-                st.caption(
-                    t("judge.said_order", name=names[1] if line["swapped"] else names[0]) + f" · {_said(row, line['swapped'], names)}"
-                )
+                asked = t("judge.said_order", name=as_text(names[1] if line["swapped"] else names[0]))
+                st.caption(f"{asked} · {as_text(_said(row, line['swapped'], names))}")
             else:
-                st.caption(f"{names[list(found.variants).index(line['variant'])]} · {_scores(line)}")
+                st.caption(as_text(f"{names[list(found.variants).index(line['variant'])]} · {_scores(line)}"))
             st.text(line["text"].strip() or "…")

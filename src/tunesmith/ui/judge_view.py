@@ -51,8 +51,8 @@ def _draw_list(ended: list[Judged]) -> None:
 def _draw_judgement(found: Judged) -> None:
     job = found.job
     st.markdown(f"##### {as_text(found.name)}")
-    facts = {"judge": found.judge_name, "data": f"{job.request['data']} / {job.request['split']}", "time": show_time(job.created_at)}
-    st.caption(t("judge.by", **facts))
+    data = as_text(f"{job.request['data']} / {job.request['split']}")
+    st.caption(t("judge.by", judge=as_text(found.judge_name), data=data, time=show_time(job.created_at)))
     if job.error:
         show_error(job.error)
     if job.status != "completed":

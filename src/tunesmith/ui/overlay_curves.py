@@ -90,7 +90,7 @@ def _draw_figures(runs: Sequence[ExperimentRow], metrics: Sequence[str]) -> None
         best = {f"{line.metric} {line.statistic}": line.best for line in lines}
         chosen = draw_marked(runs, frame, labels, best, "overlay-figures")
         st.caption(t("overlay.table_note", mark=BEST))
-        if chosen and st.button(t("overlay.open", name=as_text(short_title(chosen))), icon=":material/open_in_new:"):
+        if chosen and st.button(t("overlay.open", name=short_title(chosen)), icon=":material/open_in_new:"):
             open_run(chosen.id)
 
 

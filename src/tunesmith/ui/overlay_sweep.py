@@ -101,7 +101,7 @@ def _draw_runs(result: SweepResult, chosen: Sequence[ExperimentRow], metric: str
     selected = draw_marked(ordered, pd.DataFrame(frame), labels, {METRIC: 0 if result.best else None}, "overlay-sweep")
     selected = selected or ordered[0]
     with st.container(horizontal=True, vertical_alignment="center"):
-        name = as_text(short_title(selected))
+        name = short_title(selected)
         if st.button(t("overlay.open", name=name), icon=":material/open_in_new:"):
             open_run(selected.id)
         if st.button(t("overlay.again", name=name), type="primary", icon=":material/replay:", help=t("overlay.again_help")):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
+from tunesmith.access.people import TRAINER
 from tunesmith.data.quality import NORMALISATIONS
 from tunesmith.errors import UserError
+from tunesmith.i18n.markdown import as_text
 from tunesmith.services import dataset_versions as versions
 from tunesmith.services.dataset_versions import QualityFinding
 from tunesmith.services.datasets import DatasetSummary
@@ -25,7 +27,9 @@ def draw_quality(summary: DatasetSummary) -> None:
     )
     rules = {"near_threshold": threshold}
     key = f"findings-{summary.id}-{summary.version}-{threshold}"
-    if key not in st.session_state and not st.button(t("quality_page.check"), type="primary", icon=":material/fact_check:"):
+    if key not in st.session_state and not st.button(
+        t("quality_page.check"), type="primary", icon=":material/fact_check:", disabled=not services().person.may(TRAINER)
+    ):
         return
     try:
         if key not in st.session_state:
@@ -50,7 +54,7 @@ def _draw_findings(summary: DatasetSummary, findings: list[QualityFinding], rule
     for name in normalise:
         st.caption(f"{t(f'quality.{name}')}: {t(f'quality.{name}_help')}")
     if summary.shipped or lock_of(summary.owner).get("help"):
-        st.caption(t("quality_page.shipped") if summary.shipped else t("quality_page.of_another", owner=summary.owner))
+        st.caption(t("quality_page.shipped") if summary.shipped else t("quality_page.of_another", owner=as_text(summary.owner)))
         if st.button(t("quality_page.copy"), icon=":material/content_copy:", disabled=services().read_only):
             st.query_params["data"] = versions.copy_shipped(services(), summary.id)
             st.rerun()

@@ -38,7 +38,7 @@ def _draw_all() -> None:
         for waiting in found.waiting:
             _draw_waiting(waiting, len(found.waiting))
         if not found.waiting:
-            st.caption(t("queue.none_waiting"))
+            st.caption(t("queue.none_waiting_busy" if found.active or found.quiet else "queue.none_waiting"))
         if found.paused:
             st.markdown(f"##### {t('queue.paused')}")
         for state in found.paused:
@@ -73,7 +73,7 @@ def _draw_waiting(waiting: Waiting, count: int) -> None:
             _draw_title(waiting.id, f"{waiting.position}. {waiting.name}")
             facts = [t("queue.line", model=waiting.model, data=waiting.data), waiting.group]
             facts.append(t("queue.owner", name=waiting.owner) if waiting.owner else "")
-            st.caption(" · ".join(fact for fact in facts if fact))
+            st.caption(" · ".join(as_text(fact) for fact in facts if fact))
         with priority:
             _draw_priority(waiting)
         with action, st.container(horizontal=True, horizontal_alignment="right"):

@@ -27,7 +27,11 @@ def draw_rewards(initial: TrainConfig, prefix: str) -> dict[str, Any]:
     st.markdown(f"**{t('training.group_rewards')}**", help=t("rewards.help"))
     custom, problems = rewards.custom_functions(services())
     names = [*rewards.built_in(), *custom]
-    edited = [_draw_reward(spec, names, f"{key}.{number}", number, key) for number, spec in enumerate(specs)]
+    place = f"{key}.{st.session_state.setdefault(f'{key}-turn', 0)}"
+    drawn = [_draw_reward(spec, names, f"{place}.{number}", only=len(specs) < 2) for number, spec in enumerate(specs)]
+    edited = [spec for spec, dropped in drawn if not dropped]
+    if len(edited) < len(drawn):
+        _replace(key, edited)
     for problem in problems:
         st.warning(describe(problem), icon=":material/warning:")
     with st.container(horizontal=True):
@@ -39,10 +43,9 @@ def draw_rewards(initial: TrainConfig, prefix: str) -> dict[str, Any]:
 
 
 def _replace(key: str, specs: list[RewardSpec]) -> None:
-    """Put another list in the form's place; the widgets of the old one are forgotten."""
+    """Put another list in the form's place: widgets with new keys, since the browser keeps old ones' values."""
     st.session_state[key] = specs
-    for name in [name for name in st.session_state if str(name).startswith(f"{key}.")]:
-        del st.session_state[name]
+    st.session_state[f"{key}-turn"] += 1
     st.rerun()
 
 
@@ -54,7 +57,8 @@ def show_function(name: str) -> str:
     return t(f"reward.{name}") if name in rewards.built_in() else name
 
 
-def _draw_reward(spec: RewardSpec, names: list[str], place: str, number: int, key: str) -> RewardSpec:
+def _draw_reward(spec: RewardSpec, names: list[str], place: str, only: bool) -> tuple[RewardSpec, bool]:
+    """Return the reward as it is set, and whether it was dropped."""
     known = names if spec.function in names else [spec.function, *names]
     with st.container(border=True):
         left, middle, right = st.columns([6, 3, 1], vertical_alignment="bottom")
@@ -66,11 +70,9 @@ def _draw_reward(spec: RewardSpec, names: list[str], place: str, number: int, ke
             t("rewards.weight"), value=float(spec.weight) if function == spec.function else 1.0, step=0.1, format="%g",
             key=f"{place}.{function}.weight", help=t("rewards.weight_help"),
         )  # fmt: skip
-        specs: list[RewardSpec] = st.session_state[key]
-        if right.button("", icon=":material/close:", key=f"{place}.drop", help=t("rewards.drop"), disabled=len(specs) < 2):
-            _replace(key, [each for i, each in enumerate(specs) if i != number])
+        dropped = right.button("", icon=":material/close:", key=f"{place}.drop", help=t("rewards.drop"), disabled=only)
         options = dict(spec.options) if function == spec.function else {}
-        return RewardSpec(function, weight, _draw_options(function, options, f"{place}.{function}"))
+        return RewardSpec(function, weight, _draw_options(function, options, f"{place}.{function}")), dropped
 
 
 def _draw_options(function: str, options: dict[str, Any], place: str) -> dict[str, Any]:
@@ -102,10 +104,9 @@ def _draw_presets(edited: list[RewardSpec], key: str) -> None:
         domain, expertise = (_draw_preset_choice(kind, f"{key}.{kind}") for kind in ("domain", "expertise"))
         if st.button(t("rewards.use_preset"), type="primary", disabled=not (domain or expertise), key=f"{key}.use"):
             chosen = persona(domain, expertise)
-            st.session_state[key] = [*(spec for spec in edited if spec.function != "rubric"), chosen.rubric]
             st.session_state[f"{key.removesuffix('.rewards')}.policy.system_prompt"] = chosen.system
             toast(t("rewards.preset_used"))
-            st.rerun()
+            _replace(key, [*(spec for spec in edited if spec.function != "rubric"), chosen.rubric])
 
 
 def _draw_preset_choice(kind: str, key: str) -> str:

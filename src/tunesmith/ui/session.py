@@ -14,6 +14,7 @@ from tunesmith.access.opening import open_door
 from tunesmith.access.people import Person
 from tunesmith.errors import UserError
 from tunesmith.i18n import catalog
+from tunesmith.i18n.markdown import as_text
 from tunesmith.services import context, rights
 from tunesmith.services.context import Services
 from tunesmith.ui.preferences import keep_preference, preference
@@ -60,7 +61,7 @@ def lock_of(owner: str, locked: bool = False) -> dict[str, Any]:
     """
     if locked or services().read_only:
         return {"disabled": True}
-    return {} if rights.may_change(services(), owner) else {"disabled": True, "help": t("error.owned_by_another", owner=owner)}
+    return {} if rights.may_change(services(), owner) else {"disabled": True, "help": t("error.owned_by_another", owner=as_text(owner))}
 
 
 def language() -> str:

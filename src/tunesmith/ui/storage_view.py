@@ -101,8 +101,9 @@ def _draw_runs(report: StorageReport) -> None:
     words = {name: t(f"storage.run_{name}") for name in ("name", "owner", "status", "kept")}
     look: Mapping[str, Any] = words | {name: st.column_config.NumberColumn(label, format="bytes") for name, label in sizes.items()}
     event = st.dataframe(
-        pd.DataFrame(columns), hide_index=True, width="stretch", column_config=look, key="storage-runs", on_select="rerun",
-        selection_mode="multi-row", height="auto" if len(shown) < 12 else 440,
+        pd.DataFrame(columns), hide_index=True, width="stretch", column_config=look, on_select="rerun", selection_mode="multi-row",
+        height="auto" if len(shown) < 12 else 440,
+        key=f"storage-runs-{hash(tuple(run.id for run in shown))}",  # another list, another selection
     )  # fmt: skip
     if len(report.runs) > MOST_RUNS:
         rest = sum(run.size.total.bytes for run in report.runs[MOST_RUNS:])

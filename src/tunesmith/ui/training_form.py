@@ -55,6 +55,7 @@ def _open_form() -> tuple[str, TrainConfig]:
     prefix = f"train{st.session_state.get('train_generation', 0)}"
     if f"{prefix}.iters" not in st.session_state and st.session_state.get("train_drawn") == prefix:
         st.session_state["train_initial"] = present_config()
+        st.session_state.pop(f"{prefix}.rewards", None)  # no widget's: it would stay as it was before the changes
     st.session_state["train_drawn"] = prefix
     return prefix, st.session_state.setdefault("train_initial", present_config())
 

@@ -49,7 +49,7 @@ def draw_upload() -> None:
 def _draw_form(most: int) -> None:
     st.caption(t("model_upload.text", most=show_bytes(most), free=show_bytes(model_hub.free_bytes(services()))))
     locked = services().read_only
-    name = st.text_input(t("model_upload.name"), help=t("model_upload.name_help"), disabled=locked, key="upload-name").strip()
+    name = typed = st.text_input(t("model_upload.name"), help=t("model_upload.name_help"), disabled=locked, key="upload-name").strip()
     if name:
         try:
             model_uploads.check_name(services(), name)
@@ -60,7 +60,10 @@ def _draw_form(most: int) -> None:
         st.caption(t("model_upload.name_first"))
     address = "/api/models?" + urlencode({"name": name})
     words = {key: t(f"model_upload.{key}") for key in WORDS} | {"too_large": t("model_upload.too_large", most=show_bytes(most))}
-    data = {"address": address, "locked": locked or not name, "most_bytes": most, "endings": ENDINGS, "lang": language(), "words": words}
+    data = {
+        "address": address, "name": typed, "locked": locked or not name, "most_bytes": most, "endings": ENDINGS, "lang": language(),
+        "words": words,
+    }  # fmt: skip
     _component()(key="model-upload", data=data, on_job_change=_forget_name)
     with st.popover(t("model_upload.by_command"), icon=":material/terminal:"):
         st.caption(t("model_upload.by_command_text"))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
+from tunesmith.data.formats import KINDS, row_kind
 from tunesmith.data.quality import CHECKS, NORMALISATIONS, QualityRules, check_quality, clean_value
 from tunesmith.data.row_files import RowFile
 
@@ -67,6 +69,29 @@ def test_clean_rows_raise_no_alarm(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_each_check_finds_its_own(tmp_path: Path, code: str, row: dict[str, Any]) -> None:
     assert found(tmp_path, train=[*CLEAN, row])[code] == [("train", len(CLEAN))]
+
+
+FIRST, SECOND = ("What is the capital of Japan?", "Tokyo."), ("Which river flows through Paris?", "It is the Seine.")
+OF_EACH_KIND: dict[str, Callable[[str, str, bool], dict[str, Any]]] = {
+    "messages": lambda q, a, _: {"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]},
+    "preference": lambda q, a, _: {"prompt": q, "chosen": a, "rejected": "I do not know."},
+    "scored": lambda q, a, _: {"prompt": q, "completions": [a, "I do not know."], "scores": [1.0, 0.0]},
+    "kto": lambda q, a, good: {"prompt": q, "completion": a, "label": good},
+    "prompt_completion": lambda q, a, _: {"prompt": q, "completion": a},
+    "reasoning": lambda q, a, _: {"prompt": q, "reasoning_steps": ["I remember it."], "answer": a},
+    "prompt_answer": lambda q, a, _: {"prompt": q, "answer": a},
+    "text": lambda q, a, _: {"text": f"{q} {a}"},
+    "prompt": lambda q, *_: {"prompt": q, "system": "Be short."},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_different_rows_of_a_kind_raise_no_alarm_and_a_repeated_one_does(tmp_path: Path, kind: str) -> None:
+    rows = [OF_EACH_KIND[kind](*FIRST, True), OF_EACH_KIND[kind](*SECOND, False)]
+    assert [row_kind(row) for row in rows] == [kind, kind]
+    assert found(tmp_path, train=rows) == {}
+    assert found(tmp_path, train=rows[:1], test=rows[1:]) == {}
+    assert found(tmp_path, train=[*rows, rows[0]])["exact_duplicates"] == [("train", 2)]
 
 
 def test_duplicates_keep_the_first(tmp_path: Path) -> None:

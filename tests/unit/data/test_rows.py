@@ -115,6 +115,16 @@ def test_a_split_is_seeded_and_leaks_nothing() -> None:
     assert split_rows(rows[:1], 0.5, seed=4) == (rows[:1], [])
 
 
+def test_validation_asks_nothing_that_is_trained() -> None:
+    rows = [Row(n, {"prompt": f"Question {n % 20}", "chosen": f"good {n}", "rejected": f"bad {n}"}) for n in range(80)]  # 20 prompts x 4
+    train, valid = split_rows(rows, 0.1, seed=3)
+    assert (len(train), len(valid)) == (72, 8)  # two prompts
+    assert {r.value["prompt"] for r in train}.isdisjoint(r.value["prompt"] for r in valid)
+    assert len(split_rows(rows, 0.01, seed=3)[1]) == 4  # one prompt at least, with all of its rows
+    frequent = [Row(n, {"prompt": "Go on." if n < 90 else str(n), "completion": str(n)}) for n in range(100)]
+    assert {len(split_rows(frequent, 0.1, seed)[1]) for seed in range(20)} == {10}  # what most rows ask stays in training
+
+
 def test_splits_by_share_and_by_count() -> None:
     keys = [str(n).encode() for n in range(100)]
     assert Counter(assign_splits(keys, [""] * 100, SplitRules(valid=0.1, test=5))) == {"train": 85, "valid": 10, "test": 5}
@@ -148,6 +158,8 @@ def test_the_prompt_of_a_conversation_ends_at_its_first_answer() -> None:
     one = {"messages": [{"role": "user", "content": "Hello  there"}, {"role": "assistant", "content": "1"}]}
     assert prompt_key(one) == prompt_key({"prompt": "hello there", "completion": "2"})
     assert prompt_key({"text": "a"}) != prompt_key({"text": "b"})
+    assert prompt_key({"text": "a", "id": 1}) == prompt_key({"id": 1, "text": "a"})
+    assert prompt_key({"prompt": "x", "id": 1}) == prompt_key({"prompt": "x", "id": 2}) != prompt_key({"prompt": "y", "id": 1})
 
 
 def test_splits_of_a_folder_and_of_a_file(tmp_path: Path) -> None:

@@ -82,3 +82,7 @@ def test_repeats_and_leaks_are_refused() -> None:
     assert kept.reason({"prompt": long[::-1] + "s", "answer": "no"}) == "leaks_into_test"
     assert kept.reason({"prompt": "Something else entirely", "answer": "42"}) == ""
     assert kept.reason({"prompt": "Something else entirely", "answer": "42"}) == "near_duplicate"
+    of_prompts = RowFilter(0.8, [], [{"prompt": "Is it in the test?", "level": 3}])
+    assert of_prompts.reason({"prompt": "Is it in the test?", "answer": "it is"}) == "leaks_into_test"
+    assert of_prompts.reason({"prompt": "Is it in the test?"}) == "leaks_into_test"
+    assert of_prompts.reason({"prompt": "Something else entirely"}) == ""

@@ -11,7 +11,7 @@ import pytest
 
 from tunesmith.data.formats import Problem, Row
 from tunesmith.data.readers.source import inspect_source, iterate_rows
-from tunesmith.data.readers.text_encoding import Utf8Chunks, decide_encoding
+from tunesmith.data.readers.text_encoding import Utf8Chunks, decide_encoding, read_text
 from tunesmith.errors import UserError
 
 PAIRS = [
@@ -128,3 +128,17 @@ def test_half_width_katakana_alone_is_not_taken_for_shift_jis() -> None:
     """“café” in Latin-1 is c, a, f and a byte that Shift-JIS reads as ﾃ or the like."""
     with pytest.raises(UserError):
         decide_encoding("café et thé".encode("latin-1"), True, "file")
+
+
+@pytest.mark.parametrize("codec", ["utf-8", "cp932", "euc_jp", "utf-16", "iso2022_jp"])
+def test_a_text_file_is_read_whole(tmp_path: Path, codec: str) -> None:
+    text = "営業時間は朝九時からです。\n駅前の店は日曜日も開いています。\n"
+    (tmp_path / "text").write_bytes(text.replace("\n", "\r\n").encode(codec))
+    assert read_text(tmp_path / "text") == text
+
+
+def test_a_text_file_with_a_broken_line_is_refused_by_its_line(tmp_path: Path) -> None:
+    (tmp_path / "text").write_bytes("営業時間は朝九時からです。\n".encode() * 2 + b"\xff\n")
+    with pytest.raises(UserError) as caught:
+        read_text(tmp_path / "text")
+    assert (caught.value.code, caught.value.facts) == ("data_encoding_unknown", {"file": "text", "line": 3})

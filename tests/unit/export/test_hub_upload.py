@@ -86,6 +86,7 @@ def test_a_large_file_goes_in_parts(hub: LoopbackHub, folder: Path) -> None:
 
 def test_an_existing_repository_is_asked_for(hub: LoopbackHub, folder: Path) -> None:
     hub.models["me/tiny"] = Repository({"theirs.md": b"kept"})
+    hub.private.add("me/tiny")
     refuse(folder, TOKEN, "hub_repository_exists")
     assert hub.models["me/tiny"].files == {"theirs.md": b"kept"}
     upload_folder(folder, "me/tiny", True, TOKEN, into_existing=True)
@@ -95,6 +96,47 @@ def test_an_existing_repository_is_asked_for(hub: LoopbackHub, folder: Path) -> 
     assert len([method for method, _, _ in hub.asked if method == "PUT"]) == sent == 2
     assert {*hub.models["me/tiny"].files} == SHARED | {"theirs.md"}
     assert hub.models["me/tiny"].files["config.json"] == b'{"model_type": "llama"}'
+
+
+def test_what_is_to_be_private_never_goes_into_a_public_repository(hub: LoopbackHub, folder: Path) -> None:
+    hub.models["me/tiny"] = Repository({"config.json": b"{}"})
+    refused = refuse(folder, TOKEN, "hub_repository_public", into_existing=True)
+    assert refused.facts == {"name": "me/tiny", "endpoint": hub.address}
+    assert hub.models["me/tiny"].files == {"config.json": b"{}"}
+    assert not hub.objects
+    upload_folder(folder, "me/tiny", False, TOKEN, into_existing=True)
+    assert {*hub.models["me/tiny"].files} == SHARED
+    upload_folder(folder, "me/new", True, TOKEN, into_existing=True)
+    assert "me/new" in hub.private, "one that is not there yet is made private"
+
+
+OLD_MODEL = ("model.safetensors", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json",
+             "chat_template.json")  # fmt: skip
+OF_OTHERS = {name: b"kept" for name in ("tiny-Q8_0.gguf", "adapter_model.safetensors", "model-old/model.safetensors", "model.py")}
+
+
+def test_weights_of_an_old_model_are_not_left_beside_new_ones(hub: LoopbackHub, folder: Path) -> None:
+    hub.models["me/tiny"] = Repository(dict.fromkeys(OLD_MODEL, b"old") | OF_OTHERS)
+    upload_folder(folder, "me/tiny", False, TOKEN, into_existing=True)
+    files = hub.models["me/tiny"].files
+    assert {*files} == SHARED | {*OF_OTHERS}
+    assert files["model.safetensors"] == (folder / "model.safetensors").read_bytes()
+    assert {name: files[name] for name in OF_OTHERS} == OF_OTHERS
+    assert len([path for _, path, _ in hub.asked if "/commit/" in path]) == 1, "taken out by the commit that brings the new ones"
+    (folder / "chat_template.jinja").unlink()
+    upload_folder(folder, "me/tiny", False, TOKEN, into_existing=True)
+    assert {*hub.models["me/tiny"].files} == SHARED - {"chat_template.jinja"} | {*OF_OTHERS}
+
+
+def test_other_uploads_leave_an_old_model_alone(hub: LoopbackHub, tmp_path: Path) -> None:
+    """A GGUF file or an adapter beside a model is loaded by other names."""
+    hub.models["me/tiny"] = Repository(dict.fromkeys(OLD_MODEL, b"old"))
+    for name in ("tiny-Q4_0.gguf", "adapter_model.safetensors"):
+        folder = tmp_path / name.partition(".")[0]
+        folder.mkdir()
+        (folder / name).write_bytes(b"new")
+        upload_folder(folder, "me/tiny", False, TOKEN, into_existing=True)
+    assert hub.models["me/tiny"].files == dict.fromkeys(OLD_MODEL, b"old") | {"tiny-Q4_0.gguf": b"new", "adapter_model.safetensors": b"new"}
 
 
 def test_refusals_are_worded_without_the_token(hub: LoopbackHub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

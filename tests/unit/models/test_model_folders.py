@@ -96,3 +96,39 @@ def test_models_are_found_in_folders_and_equal_names_told_apart(tmp_path: Path) 
     (tmp_path / "two" / "broken" / "config.json").write_text("{")
     found = list_models([str(tmp_path / "one"), str(tmp_path / "two"), str(tmp_path / "absent")])
     assert [(m.id, m.problem is None) for m in found] == [("one/pip", True), ("broken", False), ("two/pip", True)]
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, name: str, place: Path) -> None:
+    """Let a function of paths fail at a place and in it, as for another account's files (the tests may run as root)."""
+    real = getattr(Path, name)
+
+    def denied(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path.is_relative_to(place):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, name, denied)
+
+
+@pytest.mark.parametrize("name", ["stat", "exists"])
+def test_a_folder_that_may_not_be_looked_into_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    shutil.copytree(DEMO_MODEL, tmp_path / "disk" / "pip")
+    (tmp_path / "disk" / "lost+found").mkdir()
+    (tmp_path / "closed").mkdir()
+    refuse(monkeypatch, name, tmp_path / "disk" / "lost+found" / "config.json")
+    refuse(monkeypatch, name, tmp_path / "closed")
+    found = list_models([str(tmp_path / "closed" / "models"), str(tmp_path / "disk")])
+    assert [(m.id, m.problem) for m in found] == [("pip", None)]
+
+
+@pytest.mark.parametrize(("name", "file"), [("read_bytes", "config.json"), ("iterdir", "")])
+def test_a_model_that_may_not_be_read_is_listed_with_its_problem(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, file: str
+) -> None:
+    shutil.copytree(DEMO_MODEL, folder.parent / "pip")
+    refuse(monkeypatch, name, folder / file)
+    found = {m.id: m.problem for m in list_models([str(folder.parent)])}
+    assert found.pop("pip") is None
+    assert [(problem.code, problem.facts) for problem in found.values() if problem] == [
+        ("model_not_readable", {"folder": "a-model", "reason": "Permission denied"})
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import math
 import shutil
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from typing import Any
 import psutil
 import pytest
 
+from tunesmith.data.encoding import read_usable
+from tunesmith.data.library import name_of
 from tunesmith.errors import UserError
 from tunesmith.jobs import reading
 from tunesmith.services import dataset_versions as versions
@@ -165,6 +168,37 @@ def test_nothing_is_left_is_refused(services: Services) -> None:
     assert len(versions.versions(services, name)) == 1
 
 
+@pytest.mark.parametrize(("drop", "normalise", "named"), [(["near_duplicate"], [], "near_duplicate"), ([], ["foo"], "foo"),
+                                                          (["very_long"], [], "very_long")])  # fmt: skip
+def test_what_no_cleaning_is_called_is_refused(services: Services, drop: list[str], normalise: list[str], named: str) -> None:
+    name = bring(services, "x.jsonl", rows_of("One?", "Two?"))
+    with pytest.raises(UserError) as caught:
+        versions.clean(services, name, drop, normalise)
+    assert (caught.value.code, caught.value.facts["name"]) == ("clean_unknown", named)
+    assert ("near_duplicates" if drop else "strip_controls") in str(caught.value.facts["known"])
+    assert len(versions.versions(services, name)) == 1
+
+
+@pytest.mark.parametrize(("split", "size"), [("valid", math.nan), ("valid", -1.0), ("test", math.inf)])
+def test_a_size_that_is_none_is_refused(services: Services, split: str, size: float) -> None:
+    name = bring(services, "x.jsonl", rows_of("One?", "Two?"))
+    with pytest.raises(UserError) as caught:
+        versions.split(services, name, {split: size})
+    assert (caught.value.code, caught.value.facts) == ("split_size_wrong", {"name": split, "size": str(size)})
+    assert len(versions.versions(services, name)) == 1
+
+
+def test_a_row_that_cleaning_empties_is_left_out_and_counted(services: Services) -> None:
+    name = bring(services, "x.jsonl", rows_of("One?", "Two?") + '{"prompt": "q", "completion": "\u200b"}\n'.encode())
+    assert datasets.report(services, name).summary.rows == {"train": 3}
+    versions.clean(services, name, [], ["strip_controls"])
+    cleaned = datasets.find_dataset(services, name).version
+    assert cleaned
+    census = cleaned.record["census"]
+    assert (census["rows"], census["left_out"], census["problem_counts"]) == ({"train": 2}, 1, {"empty_text": 1})
+    assert [(p["line"], p["field"]) for p in census["problems"]] == [(3, "completion")]
+
+
 def test_splitting_makes_a_version(services: Services) -> None:
     name = bring(services, "x.jsonl", rows_of(*[f"Question {n}" for n in range(20)]))
     versions.split(services, name, {"valid": 0.2, "test": 3, "seed": 5})
@@ -172,6 +206,19 @@ def test_splitting_makes_a_version(services: Services) -> None:
     with pytest.raises(UserError) as caught:
         versions.split(services, name, {"stratify": "level"})
     assert (caught.value.code, caught.value.facts) == ("split_column_missing", {"column": "level", "line": 1})
+
+
+def test_errors_call_a_version_by_its_name(services: Services, tmp_path: Path) -> None:
+    name = bring(services, "Desk.jsonl", ROW)
+    of_store = datasets.find_dataset(services, name).path
+    assert (of_store.name, name_of(of_store)) == ("v1", "desk@1")
+    (of_store / "train.jsonl").rename(of_store / "test.jsonl")
+    with pytest.raises(UserError) as caught:
+        read_usable(of_store, ("prompt_completion",), 0.1, 0)
+    assert (caught.value.code, caught.value.facts) == ("dataset_without_train", {"dataset": "desk@1"})
+    (tmp_path / "v2").mkdir()
+    assert name_of(tmp_path / "v2") == "v2"  # a folder of a person's own
+    assert name_of(tmp_path / "rows.jsonl") == "rows.jsonl"
 
 
 def test_a_run_remembers_its_version(services: Services) -> None:

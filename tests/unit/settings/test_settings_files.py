@@ -48,7 +48,7 @@ def test_a_wrong_value_is_named(values: dict[str, object], code: str, facts: dic
     assert facts.items() <= caught.value.facts.items()
 
 
-@pytest.mark.parametrize("text", ["a: [1", "- 1\n- 2", "just text"])
+@pytest.mark.parametrize("text", ["a: [1", "- 1\n- 2", "just text", "a: !!int _", "a: !!bool foo", "a: !!timestamp foo", "? {a: b}\n: 1"])
 def test_a_text_that_is_no_mapping_is_refused(text: str) -> None:
     with pytest.raises(UserError) as caught:
         parse_yaml(text, "config.yaml")

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import chain
+from pathlib import Path
 
 from tunesmith.errors import UserError
 
@@ -86,6 +87,15 @@ class Utf8Chunks:
                 raise UserError("data_encoding_unknown", file=self._file, line=line) from error
             line += text.count("\n")
             yield text.encode("utf-8", "surrogatepass")
+
+
+def read_text(path: Path) -> str:
+    """Return a text file of any encoding that can be told. Raises UserError `data_encoding_unknown` with the line."""
+    content = b"".join(Utf8Chunks([path.read_bytes()], path.name))
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError("data_encoding_unknown", file=path.name, line=content.count(b"\n", 0, error.start) + 1) from error
 
 
 def _plain_newlines(chunks: Iterable[bytes]) -> Iterator[bytes]:

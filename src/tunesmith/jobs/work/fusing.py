@@ -47,8 +47,13 @@ def map_conflicts(request: Request, report: Report) -> dict[str, Any]:
 
 
 def fuse(request: Request, report: Report) -> dict[str, Any]:
-    """Fuse, write the adapter or the model, and measure what was written. Raises UserError `fusion_…`, `adapter_…`, `disk_full`."""
+    """Fuse, write the adapter or the model, and measure what was written.
+
+    Raises UserError `fusion_…`, `adapter_…`, `disk_full`, and before anything is written `dataset_without_split`, `data_…`,
+    `model_without_chat_template`.
+    """
     fusion = _open(request)
+    rows = read_held_out(fusion, HeldOut(Path(request["data_path"]))) if request.get("data_path") else []
     result = _write_model(fusion, request, report) if request["target"] == "model" else _write_adapter(fusion, request, report)
     report("proving", 0.0)
     reference = DenseReference(fusion.base.path)
@@ -62,9 +67,8 @@ def fuse(request: Request, report: Report) -> dict[str, Any]:
     result["likeness"] = likeness.as_record()
     if request["target"] == "model":
         add_to_manifest(Path(result["path"]), proof=proof_of(likeness))
-    if request.get("data_path"):
-        held_out = HeldOut(Path(request["data_path"]))
-        result["losses"] = held_out_losses(fusion, reference, change, held_out, report)
+    if rows:
+        result["losses"] = held_out_losses(fusion, reference, change, rows, report)
     return result
 
 
@@ -95,8 +99,8 @@ def _write_model(fusion: Fusion, request: Request, report: Report) -> dict[str, 
 def sweep_weights(request: Request, report: Report) -> dict[str, Any]:
     """Measure the held-out loss of the fusion at each of several weights; returns them with the best."""
     fusion = _open(request)
+    rows = read_held_out(fusion, HeldOut(Path(request["data_path"])))
     reference = DenseReference(fusion.base.path)
-    rows = read_held_out(fusion, reference, HeldOut(Path(request["data_path"])))
     points: list[dict[str, Any]] = []
     grid: Sequence[Sequence[float]] = request["grid"]
     for number, weights in enumerate(grid):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tunesmith.export.config import QuantizeRules
-from tunesmith.export.quantized import measure_quantization, quantize_folder
+from tunesmith.export.quantized import measure_quantization, quantize_folder, read_held_out
 from tunesmith.inference.adapter_bank import AdapterBank
 from tunesmith.inference.proof import compare_logits, encode_prompts, prompt_logits
 from tunesmith.jobs.job_kinds import Request
@@ -15,10 +15,10 @@ from tunesmith.jobs.work.folders import add_to_manifest, proof_of
 from tunesmith.models.adapter_files import read_template
 from tunesmith.models.cards import model_card
 from tunesmith.models.fused_weights import adapter_change, fused_weights
-from tunesmith.models.loading import load_model
+from tunesmith.models.loading import load_model, load_tokenizer
 from tunesmith.models.saving import save_model_folder
 from tunesmith.settings.files import from_mapping
-from tunesmith.store.files import staged_folder
+from tunesmith.store.files import make_folder, staged_folder
 from tunesmith.system.progress import Report
 
 
@@ -49,13 +49,20 @@ def fuse_into_base(request: Request, report: Report) -> dict[str, Any]:
 
 
 def quantize(request: Request, report: Report) -> dict[str, Any]:
-    """Write a model in fewer bits, and measure what that cost. Raises UserError `model_…`, `setting_choice`, `disk_full`."""
+    """Write a model in fewer bits, and measure what that cost.
+
+    Raises UserError `model_…`, `setting_choice`, `disk_full`, and before anything is written `dataset_without_split`, `data_…`.
+    """
     source, target = Path(request["model_path"]), Path(request["target_path"])
     card = model_card(request["name"], request["lineage"])
     rules, data = from_mapping(QuantizeRules, request["rules"]), Path(request["data_path"]) if request["data_path"] else None
+    adapter = Path(request["adapter_path"]) if request["adapter_path"] else None
+    if data:  # rows that cannot be measured are told before the work
+        read_held_out(data, load_tokenizer(source), read_template(adapter) if adapter else None)
+    make_folder(target.parent)
     with staged_folder(target.parent) as folder:
-        if request["adapter_path"]:
-            source = _fused(source, Path(request["adapter_path"]), folder / "model", report)
+        if adapter:
+            source = _fused(source, adapter, folder / "model", report)
         quantize_folder(source, target, rules, card, request["lineage"], report)
         measured = asdict(measure_quantization(source, target, data, report))
     add_to_manifest(target, quantization=measured)

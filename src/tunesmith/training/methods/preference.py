@@ -28,17 +28,35 @@ from tunesmith.training.update import GradientSum, move_weights
 
 @dataclass(frozen=True)
 class PreferenceMethod:
-    """A row of the table: the loss, and whether it needs the reference."""
+    """A row of the table: the loss, whether it needs the reference, and whether it compares means per token instead of sums."""
 
     loss: Loss
     needs_reference: bool
+    per_token: bool = False
 
 
 def method_of(config: TrainConfig) -> PreferenceMethod:
     """Return what the settings name."""
     if config.method == "orpo":
-        return PreferenceMethod(orpo_loss, needs_reference=False)
-    return PreferenceMethod(DPO_LOSSES[config.preference.loss_type], needs_reference=True)
+        return PreferenceMethod(orpo_loss, needs_reference=False, per_token=True)
+    loss = config.preference.loss_type
+    return PreferenceMethod(DPO_LOSSES[loss], needs_reference=True, per_token=loss == "ipo")
+
+
+def pair_figures(pairs: PairSums, method: PreferenceMethod, beta: float) -> dict[str, mx.array]:
+    """Return each pair's rewards [P], β · nats, their difference and whether the chosen answer has the greater one; and its KL.
+
+    They are in the loss's own measure, else an answer's length would decide them: per token for ORPO (as trl) and IPO (trl tells sums).
+    """
+    chosen_tokens, rejected_tokens = mx.maximum(pairs.chosen_tokens, 1), mx.maximum(pairs.rejected_tokens, 1)
+    chosen, rejected = beta * pairs.chosen_rewards, beta * pairs.rejected_rewards
+    if method.per_token:
+        chosen, rejected = chosen / chosen_tokens, rejected / rejected_tokens
+    figures = {
+        "reward_chosen": chosen, "reward_rejected": rejected, "reward_margin": chosen - rejected,
+        "reward_accuracy": (chosen > rejected).astype(mx.float32),
+    }  # fmt: skip
+    return figures | ({"kl": pairs.chosen_rewards / chosen_tokens} if method.needs_reference else {})
 
 
 class PreferenceTask:
@@ -100,13 +118,7 @@ class PreferenceTask:
         tokens = mx.zeros(2 * count).at[mx.array(batch.owners)].add(batch.counts)
         pairs = PairSums(sums[:count], sums[count:], reference[:count], reference[count:], tokens[:count], tokens[count:])
         loss: mx.array = self._method.loss(pairs, self._rules.beta, self._rules.label_smoothing).sum()
-        chosen, rejected = self._rules.beta * pairs.chosen_rewards, self._rules.beta * pairs.rejected_rewards
-        met = {
-            "reward_chosen": chosen, "reward_rejected": rejected, "reward_margin": chosen - rejected,
-            "reward_accuracy": (chosen > rejected).astype(mx.float32),
-        }  # fmt: skip
-        if self._method.needs_reference:
-            met["kl"] = pairs.chosen_rewards / mx.maximum(pairs.chosen_tokens, 1)
+        met = pair_figures(pairs, self._method, self._rules.beta)
         return loss, {name: mx.stop_gradient(value.sum()) for name, value in met.items()}
 
     def measure(self, run: Run) -> Measurement | None:

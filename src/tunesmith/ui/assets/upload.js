@@ -23,6 +23,12 @@ function isNeeded(file, endings) {
   return !file.name.startsWith(".") && (!file.name.includes(".") || endings.some((ending) => file.name.toLowerCase().endsWith(ending)));
 }
 
+// What is typed counts only once the page is drawn for it: a press that comes before waits for that.
+function isSettled({ name }) {
+  const typed = document.querySelector(".st-key-upload-name input");
+  return !typed || typed.value.trim() === name;
+}
+
 function tellAll(ended = null) {
   for (const watcher of tab.watchers) watcher(ended);
 }
@@ -111,11 +117,18 @@ export default function (component) {
       if (!tab.upload?.request) tab.upload = null;
       draw(root, state);
     };
-    start.onclick = () => send(state.files, state.data);
+    start.onclick = () => {
+      if (isSettled(state.data)) send(state.files, state.data);
+      else state.waits = true;
+    };
     cancel.onclick = () => tab.upload?.request?.abort();
   }
   Object.assign(state, { data, tell: setTriggerValue });
   tab.watchers.add(state.watch);
   draw(root, state);
+  if (state.waits && isSettled(data)) {
+    state.waits = false;
+    if (!data.locked) send(state.files, data);
+  }
   return () => tab.watchers.delete(state.watch);
 }
