@@ -13,6 +13,7 @@ from tunesmith.services.home import demo_config
 from tunesmith.system.paths import DEMO_DATA
 
 PATIENCE_SECONDS = 480  # 40 s on two free cores
+ASKED, OFTEN = ("7 + 5 = ?", "The answer is 12."), 10  # what tests ask is learned by heart, whichever rows are kept aside
 STEPS = {"facts": 160, "sums": 120, "facts in haste": 30}
 
 
@@ -23,6 +24,7 @@ def _rows_of(path: Path) -> list[dict[str, Any]]:
 def write_sums(path: Path) -> Path:
     """Write sums as conversations, among the general rows of the facts' data set: each adapter learns one thing and keeps the rest."""
     pairs = [(row["prompt"], f"The answer is {row['answer']}.") for row in _rows_of(DEMO_DATA / "arithmetic/train.jsonl")]
+    pairs += [ASKED] * OFTEN
     sums = [{"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]} for q, a in pairs]
     general = [row for row in _rows_of(DEMO_DATA / "company_facts/train.jsonl") if "Norvik" not in json.dumps(row)]
     path.write_text("\n".join(json.dumps(row) for row in [*sums, *general]), encoding="utf-8")
