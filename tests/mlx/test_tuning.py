@@ -150,7 +150,7 @@ def gradient_with_dropout(checkpointed: bool) -> tuple[float, float, float]:
         if hasattr(module, "lora_b"):
             module.lora_b = mx.random.normal(module.lora_b.shape) * 0.05
     if checkpointed:
-        checkpoint_layers(model)
+        checkpoint_layers(model, dropout=0.3)
     model.train()
     tokens = mx.arange(5, 40)[None]
 

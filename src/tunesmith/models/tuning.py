@@ -86,14 +86,28 @@ def put_weights(model: nn.Module, weights: Mapping[str, mx.array]) -> None:
     model.load_weights([(name, array.astype(own[name].dtype)) for name, array in weights.items()], strict=False)
 
 
-def checkpoint_layers(model: nn.Module) -> None:
-    """Compute each block again on the way back instead of keeping what it computed. Only this model's blocks change, no class does."""
+def checkpoint_layers(model: nn.Module, dropout: float = 0.0) -> None:
+    """Compute each block again on the way back instead of keeping what it computed. Only this model's blocks change, no class does.
+
+    With a share of `dropout`, what a block draws is drawn alike both times; that waits for the device once a block.
+    """
     for layer in model.layers:
         kind = type(layer)
-        layer.__class__ = type(kind.__name__, (kind,), {"__call__": _checkpointed(kind)})
+        layer.__class__ = type(kind.__name__, (kind,), {"__call__": (_drawn_alike if dropout else _checkpointed)(kind)})
 
 
 def _checkpointed(kind: type[nn.Module]) -> Any:
+    def call(layer: nn.Module, *arguments: Any, **options: Any) -> Any:
+        def run(parameters: Any, *arguments: Any, **options: Any) -> Any:
+            layer.update(parameters)
+            return kind.__call__(layer, *arguments, **options)
+
+        return mx.checkpoint(run)(layer.trainable_parameters(), *arguments, **options)
+
+    return call
+
+
+def _drawn_alike(kind: type[nn.Module]) -> Any:
     def call(layer: nn.Module, *arguments: Any, **options: Any) -> Any:
         chance = _random_state()
 

@@ -94,7 +94,7 @@ def _make_trainable(config: TrainConfig, base: LoadedModel) -> dict[str, Any]:
     }  # fmt: skip
     make_trainable(base.model, config.fine_tune_type, config.num_layers, lora)
     if config.grad_checkpoint:
-        checkpoint_layers(base.model)
+        checkpoint_layers(base.model, shape.dropout)
     mx.eval(base.model.parameters())
     return adapter_config(
         config.fine_tune_type, config.num_layers, lora, base.path, hash_model(base.path), config.quantize, config.template
