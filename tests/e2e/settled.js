@@ -1,8 +1,10 @@
 // Notes, of a Streamlit page, what it asked its server and whether the answer is drawn: window.pageIsSettled().
+// A page that still moves (an expander opens within half a second) is not settled: a press that begins on a button ends beside it.
 // Messages are protobuf (streamlit/proto/BackMsg.proto, ForwardMsg.proto); only the numbers of their fields are read.
 (() => {
-  const RERUN = (11 << 3) | 2, NEW_SESSION = 4, FINISHED = 6, EARLY_FOR_RERUN = 2;
+  const RERUN = (11 << 3) | 2, NEW_SESSION = 4, FINISHED = 6, EARLY_FOR_RERUN = 2, STILL_MS = 100;
   let asked = false, runs = false;  // a question that no run has begun for; a run that has not ended
+  let moved = 0;  // when something last changed its place
 
   function* fields(bytes) {
     let at = 0;
@@ -42,9 +44,16 @@
     }
   };
 
+  new PerformanceObserver(() => { moved = performance.now(); }).observe({ type: "layout-shift" });
+
+  function isStill() {
+    const moves = (animation) => animation.playState === "running" && Number.isFinite(animation.effect.getComputedTiming().endTime);
+    return performance.now() - moved > STILL_MS && !document.getAnimations().some(moves);
+  }
+
   window.pageIsSettled = () => {
     const app = document.querySelector("[data-testid=stApp]");
     const drawn = app ? app.dataset.testScriptState === "notRunning" : !document.querySelector("#root");
-    return drawn && !asked && !runs;
+    return drawn && !asked && !runs && isStill();
   };
 })();

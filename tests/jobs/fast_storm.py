@@ -120,10 +120,7 @@ class Storm:
         if kind == "terminate":
             os.kill(before.pid, signal.SIGTERM)
         elif kind in {"worker", "commit"}:
-            self._server.signal(signal.SIGSTOP)
-            end_worker(before.pid)
-            self._look()
-            self._server.signal(signal.SIGCONT)
+            self._end_unnoticed(before.pid)
         else:
             self._end_supervisor(before.pid if kind == "both" else 0)
         wait(lambda: self._is_settled(before, kind))
@@ -131,13 +128,23 @@ class Storm:
         self._check_settled(before, kind)
         return True
 
+    def _end_unnoticed(self, worker: int) -> None:
+        """Kill a worker; its supervisor, which ends torn lines, hears of it once what is left was looked at."""
+        self._server.signal(signal.SIGSTOP)
+        end_worker(worker)
+        self._look()
+        self._server.signal(signal.SIGCONT)
+
     def _end_supervisor(self, worker: int) -> None:
         """Kill the supervisor, and a worker just before or just after it; start the next supervisor."""
-        first, second = self._chance.sample([self._server.kill, lambda: end_worker(worker)], 2) if worker else (self._server.kill, bool)
-        first()
-        time.sleep(self._chance.uniform(0, 0.03))
-        second()
-        if worker and self._record.pid == worker:
+        worker_first = worker and self._chance.random() < 0.5
+        if worker_first:
+            self._end_unnoticed(worker)
+            time.sleep(self._chance.uniform(0, 0.03))
+        self._server.kill()
+        if worker and not worker_first:
+            time.sleep(self._chance.uniform(0, 0.03))
+            end_worker(worker)
             self._look()
         self._server = self._start_server()
 
