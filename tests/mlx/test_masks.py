@@ -129,3 +129,9 @@ def test_tools_reach_the_template(base: LoadedModel) -> None:
     assert base.tokenizer.decode(expected).startswith("1 tools")
     _, as_in_a_table, problems = canonical_row(Row(1, {**row, "tools": json.dumps(row["tools"])}))
     assert (problems, encode_row(as_in_a_table or {}, base.tokenizer, template=template).ids) == ([], expected)
+
+
+def test_a_column_called_tools_of_other_rows_means_nothing(base: LoadedModel) -> None:
+    template = "{{ (tools or []) | length }} tools {% for m in messages %}{{ m['content'] }}{{ eos_token }}{% endfor %}"
+    row = {"prompt": "Which?", "completion": "A hammer.", "tools": "hammer, saw"}
+    assert base.tokenizer.decode(encode_row(row, base.tokenizer, template=template).ids).startswith("0 tools")

@@ -51,13 +51,14 @@ def encode_row(value: Mapping[str, Any], tokenizer: Tokenizer, loss_on: str = "a
     `loss_on` is `all_answers` (every assistant turn up to and including its end-of-turn token), `last_answer`, or `everything`; of
     plain text every token counts. Raises UserError `model_without_chat_template`.
     """
-    if row_kind(value) == "text":
+    kind = row_kind(value)
+    if kind == "text":
         ids = list(tokenizer.encode(value["text"]))
         if tokenizer.eos_token_id is not None and (not ids or ids[-1] != tokenizer.eos_token_id):
             ids.append(tokenizer.eos_token_id)
         return Encoded(ids, [True] * len(ids))
     messages = as_messages(value)
-    written = Writing(tokenizer, template, value.get("tools"))
+    written = Writing(tokenizer, template, value.get("tools") if kind == "messages" else None)
     ids = written.ids(messages)
     if loss_on == "everything":
         return Encoded(ids, [True] * len(ids))

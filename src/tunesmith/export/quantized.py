@@ -30,7 +30,6 @@ from tunesmith.system.progress import Report
 
 AFFINE_BITS, AFFINE_GROUPS = (2, 3, 4, 5, 6, 8), (32, 64, 128)
 SPEED_TOKENS = 64
-MOST_ROWS, LONGEST_TOKENS = 200, 1024
 
 
 def check_quantize_rules(rules: QuantizeRules) -> None:
@@ -111,7 +110,7 @@ def read_held_out(data: Path, tokenizer: Any, template: str | None = None) -> li
 
     Raises UserError `data_…`, `dataset_without_split`, `model_without_chat_template`.
     """
-    return read_rows(data, "valid", tokenizer, MOST_ROWS, LONGEST_TOKENS, template)
+    return read_rows(data, "valid", tokenizer, template=template)
 
 
 def _measure(path: Path, data: Path | None) -> dict[str, Any]:

@@ -26,7 +26,6 @@ from tunesmith.models.loading import LoadedModel, load_model, load_tokenizer
 from tunesmith.system.progress import Report, silent
 
 DeltaOf = Callable[[str], Delta | None]
-MOST_ROWS, LONGEST_TOKENS = 200, 1024
 
 
 class DenseReference:
@@ -128,7 +127,7 @@ def read_held_out(fusion: Fusion, held_out: HeldOut) -> list[Encoded]:
     Raises UserError `data_…`, `dataset_without_split`, `model_without_chat_template`.
     """
     tokenizer = load_tokenizer(fusion.base.path)
-    return read_rows(held_out.data, held_out.split, tokenizer, MOST_ROWS, LONGEST_TOKENS, fusion.template())
+    return read_rows(held_out.data, held_out.split, tokenizer, template=fusion.template())
 
 
 def loss_with(fusion: Fusion, reference: DenseReference, delta_of: DeltaOf, rows: Sequence[Encoded]) -> float:

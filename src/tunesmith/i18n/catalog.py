@@ -97,4 +97,4 @@ def format_bytes(count: float) -> str:
         if abs(count) < 999.5:  # more is shown as 1000 of three digits
             return f"{count:.3g} {unit}"
         count /= 1000
-    return f"{count:.3g} TB"
+    return f"{count:.3g} TB" if abs(count) < 999.5 else f"{count:,.0f} TB"

@@ -21,6 +21,7 @@ from tunesmith.system.progress import Progress, silent
 
 ROW_KINDS = tuple(name for name, kind in KINDS.items() if "sft" in kind.methods)
 BATCH_TOKENS = 4096
+MOST_ROWS, LONGEST_TOKENS = 200, 1024  # of held-out rows
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,9 @@ class MeanLoss:
         return sum(self.row_tokens)
 
 
-def read_rows(path: Path, split: str, tokenizer: Any, most: int, longest: int, template: str | None = None) -> list[Encoded]:
+def read_rows(
+    path: Path, split: str, tokenizer: Any, most: int = MOST_ROWS, longest: int = LONGEST_TOKENS, template: str | None = None
+) -> list[Encoded]:
     """Return at most `most` rows of a data set's split as tokens, cut at `longest`. Raises UserError `data_…`, `dataset_without_split`."""
     splits = read_splits(path, (split,))
     if split not in splits:
