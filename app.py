@@ -15,6 +15,7 @@ from tunesmith.access.gate import Gate
 from tunesmith.services import computer
 from tunesmith.services.context import open_services
 from tunesmith.ui.frame import MAIN_SCRIPT
+from tunesmith.ui.left_pages import forget_left_pages
 from tunesmith.ui.login_page import LoginPage, refuse
 from tunesmith.ui.many_sessions import serve_many
 from tunesmith.ui.messages import LOG_NAME
@@ -41,6 +42,7 @@ async def lifespan(app: st.App) -> AsyncIterator[None]:
     services.close()
 
 
+forget_left_pages()
 app = st.App(
     MAIN_SCRIPT,
     routes=[*LoginPage(door()).routes, *SignInPage(door()).routes, *ROUTES, *api.ROUTES],

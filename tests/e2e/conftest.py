@@ -115,12 +115,13 @@ def serving(folder: Path) -> Iterator[Server]:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("TUNESMITH_SECRETS_DIR", str(folder / "secrets"))
         environment.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
-        server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
-        server.end_workers()
+        try:
+            server.start()
+            environment.undo()
+            yield server
+        finally:
+            server.stop()
+            server.end_workers()
 
 
 Serve = Callable[[Path], Server]

@@ -94,6 +94,9 @@ function draw(state, figures) {
   if (data.show === "body") drawBody(root, figures, data.label);
 }
 
+// While a page is drawn or left, nothing is asked: the answer would take the place of what is just drawn.
+const isBusy = () => document.querySelector("[data-testid=stApp]")?.dataset.testScriptState === "running";
+
 // The server is asked not by all viewers at once, and at most once in `every_ms` by each.
 function compare(state, news) {
   const isOld = () => Object.entries(state.data.marks).some(([mark, value]) => mark in news.marks && news.marks[mark] !== value);
@@ -101,7 +104,7 @@ function compare(state, news) {
   const wait = Math.max(0, (state.asked ?? -Infinity) + state.data.every_ms - performance.now()) + Math.random() * news.spread_ms;
   state.timer = setTimeout(() => {
     state.timer = null;
-    if (!state.alive || !isOld()) return;
+    if (!state.alive || isBusy() || !isOld()) return; // busy: compared again with the next news
     state.asked = performance.now();
     state.renew("renew", state.asked);
   }, wait);
