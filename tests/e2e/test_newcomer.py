@@ -31,7 +31,8 @@ def test_from_home_to_a_tuned_answer(server: Server, open_tab: OpenTab) -> None:
     page.goto(server.address)
     expect(page.get_by_role("heading", name=t("home.title"))).to_be_visible()
     tab.shoot("01-home-empty")
-    page.get_by_role("button", name=t("home.demo_button")).click()
+    drawn(page)
+    page.get_by_role("button", name=t("home.demo_button")).dblclick(delay=20)
 
     expect(page.locator(".tunesmith-live .plot")).to_be_visible()
     page.wait_for_function("() => (document.querySelector('.tunesmith-live .plot').data?.[0].x.length ?? 0) >= 3")
@@ -43,6 +44,7 @@ def test_from_home_to_a_tuned_answer(server: Server, open_tab: OpenTab) -> None:
     kept = page.evaluate("() => document.querySelector('.tunesmith-live .plot').layout.xaxis.range")
     assert kept == [1, 50], "the zoom was lost when new points came"
 
+    assert len(list((server.data_dir / "experiments").glob("2*"))) == 1, "a double click started two runs"
     address = page.url
     assert "run=" in address
     page.reload()

@@ -17,6 +17,7 @@ from tunesmith.i18n.markdown import as_text
 from tunesmith.system.paths import REPOSITORY
 from tunesmith.ui.messages import show_error
 from tunesmith.ui.preferences import cookies_to_write, preference
+from tunesmith.ui.presses import count_once
 from tunesmith.ui.session import choose_language, door, language, person, services, t
 from tunesmith.ui.theme import apply_theme
 
@@ -59,6 +60,7 @@ def draw_sidebar() -> None:
             st.html(f'<a href="{LOGOUT}" target="_self" style="font-size:.85rem;color:inherit;opacity:.75">{t("login.leave")}</a>')
         st.caption(f"Tunesmith {__version__}")
         names = [name for pages in PAGES.values() for name, _ in pages]
+        count_once()
         apply_theme(preference("theme") or services().settings.theme, names, cookies_to_write())
 
 
