@@ -11,16 +11,21 @@ import streamlit as st
 
 _SCRIPT = """
 const BUTTONS = "[data-testid=stButton] button, [data-testid=stFormSubmitButton] button";
-const DOUBLE_MS = 500, ANSWER_MS = 3000; // whoever waited longer means it
+const DOUBLE_MS = 500, ANSWER_MS = 10000; // whoever waited longer means it
+const STATE = "data-test-script-state";
 const pressed = new WeakMap();
+let answered = 0;
+
+function look() {
+  if (document.querySelector("[data-testid=stApp]")?.getAttribute(STATE) !== "running") answered = performance.now();
+}
 
 function press(event) {
   const button = event.target.closest(BUTTONS);
   if (!button) return;
   const now = performance.now(), words = button.textContent, last = pressed.get(button);
   const since = last?.words === words ? now - last.now : Infinity; // the browser may make another button of it
-  const isAnswered = document.querySelector("[data-testid=stApp]")?.dataset.testScriptState !== "running";
-  if (since < DOUBLE_MS || (since < ANSWER_MS && !isAnswered)) event.stopImmediatePropagation();
+  if (since < DOUBLE_MS || (since < ANSWER_MS && answered < last.now)) event.stopImmediatePropagation();
   else pressed.set(button, { now, words });
 }
 
@@ -28,6 +33,7 @@ export default function () {
   if (window.tunesmithPresses) return;
   window.tunesmithPresses = true;
   document.addEventListener("click", press, true);
+  new MutationObserver(look).observe(document.body, { subtree: true, attributes: true, attributeFilter: [STATE] });
 }
 """
 
