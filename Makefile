@@ -51,7 +51,8 @@ llama-engine:  # llama.cpp for the tests of GGUF files, which are skipped withou
 	@if command -v npm >/dev/null; then .ci/llama-engine; fi
 
 audit: $(VENV)/.dev  # known holes of the installed packages: asks PyPI, and fails where it cannot
-	$(BIN)/pip freeze --exclude-editable | sed 's/+.*//' > $(VENV)/.packages  # the index knows no +cpu
+	$(BIN)/pip freeze --exclude-editable > $(VENV)/.frozen
+	sed 's/+.*//' $(VENV)/.frozen > $(VENV)/.packages  # the index knows no +cpu
 	$(BIN)/pip-audit --strict --no-deps --disable-pip --progress-spinner off $(addprefix --ignore-vuln ,$(EXPLAINED)) -r $(VENV)/.packages
 
 bench: $(VENV)/.dev
